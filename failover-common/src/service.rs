@@ -1,0 +1,106 @@
+use bytemuck::{Pod, Zeroable};
+
+use crate::{Address, Be16};
+
+/// Most backends one service may list.
+pub const MAX_BACKENDS_PER_SERVICE: usize = 16;
+
+/// Key of the `SERVICES` map: what a packet is for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct ServiceKey {
+    /// The VIP.
+    pub address: Address,
+    /// Destination port; 0: every port that has no service of its own.
+    pub port: Be16,
+    /// IP protocol number: 6 TCP, 17 UDP.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+const _: () = assert!(size_of::<ServiceKey>() == 20);
+
+/// How packets reach a backend; the number is [`Service::forward`].
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// Rewrite destination address and port; answers come back through us.
+    Nat = 0,
+    /// Rewrite the destination MAC only; the backend answers the client itself.
+    Dsr = 1,
+}
+
+/// Value of the `SERVICES` map: the backends in the order in which they are
+/// tried. The first eligible one serves.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Service {
+    /// A [`Forward`].
+    pub forward: u8,
+    /// How many of `backends` are used.
+    pub len: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+    /// The backends, first choice first; unused ones are zero.
+    pub backends: [ServiceBackend; MAX_BACKENDS_PER_SERVICE],
+}
+
+const _: () = assert!(size_of::<Service>() == 8 + 8 * MAX_BACKENDS_PER_SERVICE);
+
+/// A backend in a service.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct ServiceBackend {
+    /// Index into the `BACKENDS` map.
+    pub index: u32,
+    /// Port on the backend; 0: the port the client asked for.
+    pub port: Be16,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// Key of the `REVERSE` map: where an answer comes from (`nat`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct ReverseKey {
+    /// The backend's address.
+    pub address: Address,
+    /// The backend's port; 0: every port that has no entry of its own.
+    pub port: Be16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+const _: () = assert!(size_of::<ReverseKey>() == 20);
+
+/// Value of the `REVERSE` map: what the client must see as the source.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Reverse {
+    /// The VIP.
+    pub address: Address,
+    /// The service's port; 0: the port stays as it is.
+    pub port: Be16,
+    /// Zero.
+    pub reserved: [u8; 2],
+    /// Index of the backend, for its counters.
+    pub index: u32,
+}
+
+const _: () = assert!(size_of::<Reverse>() == 24);
+
+// SAFETY: these types are `Pod` for bytemuck: any bytes are a value, and they have no padding.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for ServiceKey {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Service {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for ReverseKey {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Reverse {}

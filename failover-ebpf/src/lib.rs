@@ -1,0 +1,2 @@
+//! Pure parts.
+#![no_std]
