@@ -100,6 +100,8 @@ impl Holds {
 
     /// The reasons, in the order of their bits.
     pub fn iter(self) -> impl Iterator<Item = Hold> {
-        Hold::ALL.into_iter().filter(move |hold| self.contains(*hold))
+        Hold::ALL
+            .into_iter()
+            .filter(move |hold| self.contains(*hold))
     }
 }

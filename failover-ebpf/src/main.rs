@@ -1,24 +1,68 @@
-//! The XDP program.
+//! The XDP program. One packet's way, one file a stage:
+//!
+//! ```text
+//! packet -> parse -> service -> select -> rewrite -> transmit
+//!                \-> (an answer of `nat`)  -> rewrite -> transmit
+//! ```
+//!
+//! A stage returns `Err(Verdict)` where the way ends. The entry below is the
+//! one place that turns a verdict into an XDP action and counts it.
 
 #![no_std]
 #![no_main]
 
+mod context;
+mod maps;
+mod rewrite;
+mod select;
+mod service;
+mod transmit;
+
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use failover_common::{Action, Verdict};
+use failover_ebpf::{frame::Frame as _, parse::parse};
 
-/// Passes everything. The far end of a veth must run some XDP program before
-/// frames can be transmitted into it by XDP.
+use crate::{context::Context, service::Match};
+
+/// Attached to every interface of the agent.
 #[xdp]
-pub fn pass(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+pub fn failover(ctx: XdpContext) -> u32 {
+    let mut context = Context::new(ctx);
+    let verdict = match handle(&mut context) {
+        Ok(verdict) | Err(verdict) => verdict,
+    };
+    maps::count_verdict(verdict, context.len());
+    match verdict.action() {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => {
+            aya_log_ebpf::debug!(&context.xdp, "dropped: verdict {}", verdict as u32);
+            xdp_action::XDP_DROP
+        }
+        Action::Tx => xdp_action::XDP_TX,
+        Action::Redirect => xdp_action::XDP_REDIRECT,
+    }
 }
 
-/// Drops everything: a host that hangs without a sound.
-#[xdp]
-pub fn freeze(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_DROP
+#[inline(always)]
+fn handle(context: &mut Context) -> Result<Verdict, Verdict> {
+    let packet = parse(context)?;
+    match service::find(&packet)? {
+        Match::Service(service) => {
+            let choice = select::select(service)?;
+            let next_hop = transmit::to_backend(&choice)?;
+            rewrite::to_backend(context, &packet, service, &choice, &next_hop)?;
+            maps::count_forwarded(choice.index, context.len());
+            Ok(transmit::forward(context, &next_hop))
+        }
+        Match::Answer(reverse) => {
+            let next_hop = transmit::to_client(context, &packet)?;
+            rewrite::to_client(context, &packet, &reverse, &next_hop)?;
+            maps::count_returned(reverse.index, context.len());
+            Ok(transmit::give_back(context, &next_hop))
+        }
+    }
 }
 
-#[cfg(not(test))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

@@ -1,0 +1,66 @@
+//! Every map, and the counters. The agent is the only writer of the first three.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use failover_common::{
+    Backend, BackendCounters, Counter, MAX_BACKENDS, MAX_SERVICES, NextHopMissing, Reverse,
+    ReverseKey, Service, ServiceKey, Verdict,
+};
+
+// Not preallocated: a preallocated entry is handed out again the moment it is
+// replaced, while a packet may still be reading it.
+const HASH: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map]
+pub(crate) static SERVICES: HashMap<ServiceKey, Service, MAX_SERVICES, HASH> = HashMap::new();
+
+#[btf_map]
+pub(crate) static REVERSE: HashMap<ReverseKey, Reverse, MAX_SERVICES, HASH> = HashMap::new();
+
+#[btf_map]
+pub(crate) static BACKENDS: Array<Backend, MAX_BACKENDS, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+
+#[btf_map]
+static VERDICTS: PerCpuArray<Counter, { Verdict::COUNT }> = PerCpuArray::new();
+
+#[btf_map]
+static BACKEND_COUNTERS: PerCpuArray<BackendCounters, MAX_BACKENDS> = PerCpuArray::new();
+
+/// What the agent should know at once. Full: the news is dropped; the next
+/// packet of the same kind tells it again.
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<NextHopMissing, 65_536> = RingBuf::new();
+
+#[inline(always)]
+pub(crate) fn count_verdict(verdict: Verdict, length: usize) {
+    if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
+        // SAFETY: this CPU's own entry; XDP programs do not interrupt each other.
+        add(unsafe { &mut *counter }, length);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn count_forwarded(index: u32, length: usize) {
+    if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(index) {
+        // SAFETY: as in `count_verdict`.
+        add(unsafe { &mut (*counters).forwarded }, length);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn count_returned(index: u32, length: usize) {
+    if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(index) {
+        // SAFETY: as in `count_verdict`.
+        add(unsafe { &mut (*counters).returned }, length);
+    }
+}
+
+#[inline(always)]
+fn add(counter: &mut Counter, length: usize) {
+    counter.packets += 1;
+    counter.bytes += length as u64;
+}

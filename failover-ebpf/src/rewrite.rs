@@ -1,0 +1,128 @@
+//! Stage 4: the packet as its receiver must see it. Bytes change only after
+//! everything that can refuse the packet has agreed.
+
+use failover_common::{Address, Be16, Forward, Reverse, Service, Verdict};
+use failover_ebpf::{
+    checksum::Difference,
+    frame::Frame as _,
+    parse::{
+        Family, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_SOURCE, IPV6_DESTINATION, IPV6_SOURCE,
+        Packet, UDP, checksum_offset,
+    },
+};
+
+use crate::{context::Context, select::Choice, transmit::NextHop};
+
+/// Towards the backend: its MAC, and for `nat` its address and port.
+#[inline(always)]
+pub(crate) fn to_backend(
+    context: &mut Context,
+    packet: &Packet,
+    service: &Service,
+    choice: &Choice,
+    next_hop: &NextHop,
+) -> Result<(), Verdict> {
+    if service.forward == Forward::Nat as u8 {
+        let port = if choice.port == Be16::ZERO {
+            packet.destination_port
+        } else {
+            choice.port
+        };
+        translate(
+            context,
+            packet,
+            Field {
+                v4: IPV4_DESTINATION,
+                v6: IPV6_DESTINATION,
+                port: 2,
+            },
+            (packet.destination, packet.destination_port),
+            (choice.backend().address, port),
+        )?;
+    }
+    ethernet(context, next_hop)
+}
+
+/// Towards the client: the VIP and its port as the source.
+#[inline(always)]
+pub(crate) fn to_client(
+    context: &mut Context,
+    packet: &Packet,
+    reverse: &Reverse,
+    next_hop: &NextHop,
+) -> Result<(), Verdict> {
+    let port = if reverse.port == Be16::ZERO {
+        packet.source_port
+    } else {
+        reverse.port
+    };
+    translate(
+        context,
+        packet,
+        Field {
+            v4: IPV4_SOURCE,
+            v6: IPV6_SOURCE,
+            port: 0,
+        },
+        (packet.source, packet.source_port),
+        (reverse.address, port),
+    )?;
+    ethernet(context, next_hop)
+}
+
+/// Where an address lies in the IP header and its port in the one behind it.
+struct Field {
+    v4: usize,
+    v6: usize,
+    port: usize,
+}
+
+/// Replaces one address and port, and brings the checksums up to date (RFC 1624).
+#[inline(always)]
+fn translate(
+    context: &mut Context,
+    packet: &Packet,
+    field: Field,
+    old: (Address, Be16),
+    new: (Address, Be16),
+) -> Result<(), Verdict> {
+    let address = match packet.family {
+        Family::V4 => {
+            let difference = Difference::none().v4(old.0.v4(), new.0.v4());
+            let at = packet.l3 + IPV4_CHECKSUM;
+            let checksum = context.load(at).ok_or(Verdict::Truncated)?;
+            store(context, at, difference.apply(checksum))?;
+            store(context, packet.l3 + field.v4, new.0.v4())?;
+            difference
+        }
+        Family::V6 => {
+            store(context, packet.l3 + field.v6, new.0.0)?;
+            Difference::none().v6(old.0.0, new.0.0)
+        }
+    };
+    store(context, packet.l4 + field.port, new.1.0)?;
+
+    let at = packet.l4 + checksum_offset(packet.protocol);
+    let checksum: [u8; 2] = context.load(at).ok_or(Verdict::Truncated)?;
+    // RFC 768: zero means that the sender made no checksum.
+    if packet.protocol == UDP && checksum == [0, 0] {
+        return Ok(());
+    }
+    let mut updated = address.word(old.1.0, new.1.0).apply(checksum);
+    // RFC 768: a checksum that computes to zero is sent as all ones.
+    if packet.protocol == UDP && updated == [0, 0] {
+        updated = [0xff, 0xff];
+    }
+    store(context, at, updated)
+}
+
+#[inline(always)]
+fn ethernet(context: &mut Context, next_hop: &NextHop) -> Result<(), Verdict> {
+    store(context, 0, next_hop.dst_mac)?;
+    store(context, 6, next_hop.src_mac)
+}
+
+#[inline(always)]
+fn store<T: Copy>(context: &mut Context, offset: usize, value: T) -> Result<(), Verdict> {
+    context.store(offset, value).ok_or(Verdict::Truncated)
+}

@@ -1,0 +1,58 @@
+//! Stage 2: which service a packet is for, or whose answer it is.
+
+use failover_common::{Be16, Reverse, ReverseKey, Service, ServiceKey, Verdict};
+use failover_ebpf::parse::Packet;
+
+use crate::maps::{REVERSE, SERVICES};
+
+/// What the maps know about a packet.
+pub(crate) enum Match {
+    /// It is from a client, for this service.
+    Service(&'static Service),
+    /// It is from a backend of a `nat` service, for a client.
+    Answer(Reverse),
+}
+
+/// Looks the packet up: its own port first, then every port (0).
+#[inline(always)]
+pub(crate) fn find(packet: &Packet) -> Result<Match, Verdict> {
+    let mut key = ServiceKey {
+        address: packet.destination,
+        port: packet.destination_port,
+        protocol: packet.protocol,
+        reserved: 0,
+    };
+    if let Some(service) = service(&key) {
+        return Ok(Match::Service(service));
+    }
+    key.port = Be16::ZERO;
+    if let Some(service) = service(&key) {
+        return Ok(Match::Service(service));
+    }
+    let mut key = ReverseKey {
+        address: packet.source,
+        port: packet.source_port,
+        protocol: packet.protocol,
+        reserved: 0,
+    };
+    if let Some(reverse) = reverse(&key) {
+        return Ok(Match::Answer(reverse));
+    }
+    key.port = Be16::ZERO;
+    reverse(&key).map(Match::Answer).ok_or(Verdict::NoService)
+}
+
+#[inline(always)]
+fn service(key: &ServiceKey) -> Option<&'static Service> {
+    let service = SERVICES.get_ptr(key)?;
+    // SAFETY: the map is not preallocated: an entry that is replaced lives on
+    // until the program that looked it up has ended (RCU).
+    Some(unsafe { &*service })
+}
+
+#[inline(always)]
+fn reverse(key: &ReverseKey) -> Option<Reverse> {
+    let reverse = REVERSE.get_ptr(key)?;
+    // SAFETY: as in `service`.
+    Some(unsafe { *reverse })
+}

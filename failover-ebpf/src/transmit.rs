@@ -1,0 +1,178 @@
+//! Stage 5: the next hop, and by which interface the frame leaves.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{
+        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
+        BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
+    },
+    helpers::{bpf_fib_lookup as fib_lookup, bpf_redirect},
+};
+use failover_common::{Address, NextHopMissing, Verdict};
+use failover_ebpf::parse::{Family, Packet};
+
+use crate::{context::Context, maps::EVENTS, select::Choice};
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// Where a frame goes next.
+pub(crate) struct NextHop {
+    pub(crate) ifindex: u32,
+    pub(crate) dst_mac: [u8; 6],
+    pub(crate) src_mac: [u8; 6],
+}
+
+/// The way to a backend: the agent keeps it in the backend's entry.
+#[inline(always)]
+pub(crate) fn to_backend(choice: &Choice) -> Result<NextHop, Verdict> {
+    let backend = choice.backend;
+    // SAFETY: entries of an array map live as long as the map; the agent
+    // changes these words behind our back, hence volatile.
+    let ifindex = unsafe { (&raw const (*backend).ifindex).read_volatile() };
+    if ifindex == 0 {
+        return Err(Verdict::BackendUnresolved);
+    }
+    // SAFETY: as above. Eight aligned bytes: no half of a MAC is ever seen.
+    let dst = unsafe {
+        (&raw const (*backend).dst_mac)
+            .cast::<u64>()
+            .read_volatile()
+    };
+    // SAFETY: as above.
+    let src = unsafe {
+        (&raw const (*backend).src_mac)
+            .cast::<u64>()
+            .read_volatile()
+    };
+    Ok(NextHop {
+        ifindex,
+        dst_mac: mac(dst),
+        src_mac: mac(src),
+    })
+}
+
+/// The way to a client: by the kernel's routes and neighbours.
+#[inline(always)]
+pub(crate) fn to_client(context: &Context, packet: &Packet) -> Result<NextHop, Verdict> {
+    // SAFETY: all zero is a value of this type.
+    let mut fib: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    fib.ifindex = context.ingress_ifindex();
+    fib.l4_protocol = packet.protocol;
+    fib.sport = u16::from_ne_bytes(packet.source_port.0);
+    fib.dport = u16::from_ne_bytes(packet.destination_port.0);
+    fib.__bindgen_anon_1.tot_len = packet.total_length;
+    match packet.family {
+        Family::V4 => {
+            fib.family = AF_INET;
+            fib.__bindgen_anon_2.tos = packet.tos;
+            fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(packet.source.v4());
+            fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(packet.destination.v4());
+        }
+        Family::V6 => {
+            fib.family = AF_INET6;
+            fib.__bindgen_anon_2.flowinfo = (u32::from(packet.tos) << 20).to_be();
+            fib.__bindgen_anon_3.ipv6_src = words(packet.source);
+            fib.__bindgen_anon_4.ipv6_dst = words(packet.destination);
+        }
+    }
+    // SAFETY: both pointers are valid for the lengths given.
+    let result = unsafe {
+        fib_lookup(
+            context.xdp.as_ptr(),
+            &raw mut fib,
+            size_of::<bpf_fib_lookup>() as i32,
+            0,
+        )
+    };
+    match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS => {}
+        BPF_FIB_LKUP_RET_NOT_FWDED => return Err(Verdict::ForThisHost),
+        BPF_FIB_LKUP_RET_NO_NEIGH => {
+            tell_next_hop_missing(&fib, packet.family);
+            return Err(Verdict::ClientUnresolved);
+        }
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => return Err(Verdict::TooBig),
+        _ => return Err(Verdict::NoRoute),
+    }
+    // A tagged frame goes back by the trunk it came from: the route names the
+    // VLAN device on top of it, which XDP cannot transmit to.
+    let ifindex = if packet.tagged {
+        context.ingress_ifindex()
+    } else {
+        fib.ifindex
+    };
+    Ok(NextHop {
+        ifindex,
+        dst_mac: fib.dmac,
+        src_mac: fib.smac,
+    })
+}
+
+/// The verdict of a packet on its way to a backend.
+#[inline(always)]
+pub(crate) fn forward(context: &Context, next_hop: &NextHop) -> Verdict {
+    if leaves_where_it_came_in(context, next_hop) {
+        Verdict::ForwardedTx
+    } else {
+        Verdict::ForwardedRedirect
+    }
+}
+
+/// The verdict of an answer on its way to a client.
+#[inline(always)]
+pub(crate) fn give_back(context: &Context, next_hop: &NextHop) -> Verdict {
+    if leaves_where_it_came_in(context, next_hop) {
+        Verdict::ReturnedTx
+    } else {
+        Verdict::ReturnedRedirect
+    }
+}
+
+#[inline(always)]
+fn leaves_where_it_came_in(context: &Context, next_hop: &NextHop) -> bool {
+    if next_hop.ifindex == context.ingress_ifindex() {
+        return true;
+    }
+    // SAFETY: only notes the interface for the action the entry returns.
+    unsafe { bpf_redirect(next_hop.ifindex, 0) };
+    false
+}
+
+#[inline(always)]
+fn tell_next_hop_missing(fib: &bpf_fib_lookup, family: Family) {
+    let address = match family {
+        // SAFETY: the kernel leaves an IPv4 next hop here.
+        Family::V4 => Address::from_v4(unsafe { fib.__bindgen_anon_4.ipv4_dst }.to_ne_bytes()),
+        Family::V6 => {
+            // SAFETY: the kernel leaves an IPv6 next hop here.
+            let [a, b, c, d] = unsafe { fib.__bindgen_anon_4.ipv6_dst };
+            Address(bytes([a, b, c, d]))
+        }
+    };
+    if let Some(mut entry) = EVENTS.reserve(0) {
+        entry.write(NextHopMissing {
+            address,
+            ifindex: fib.ifindex,
+        });
+        entry.submit(0);
+    }
+}
+
+#[inline(always)]
+fn mac(word: u64) -> [u8; 6] {
+    let [a, b, c, d, e, f, _, _] = word.to_ne_bytes();
+    [a, b, c, d, e, f]
+}
+
+#[inline(always)]
+fn words(address: Address) -> [u32; 4] {
+    // SAFETY: sixteen bytes either way, and any bytes are a value.
+    unsafe { core::mem::transmute(address.0) }
+}
+
+#[inline(always)]
+fn bytes(words: [u32; 4]) -> [u8; 16] {
+    // SAFETY: as in `words`.
+    unsafe { core::mem::transmute(words) }
+}
