@@ -1,0 +1,275 @@
+//! The configuration file: TOML in, a [`Config`] that can only be valid out.
+//!
+//! `raw` mirrors the file key by key, `validate` turns it into the types here,
+//! `conflicts` holds what services may not share. The first mistake ends the
+//! reading; its [`Error`] names the file, the line and what to write instead.
+
+mod check;
+mod conflicts;
+mod error;
+mod raw;
+mod source;
+mod validate;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use failover_common::{Be16, Forward, ServiceKey};
+
+pub use self::error::Error;
+use self::{error::Problem, source::Source};
+
+/// A valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The agent itself.
+    pub agent: Agent,
+    /// The services in the order of the file, at least one and at most
+    /// [`failover_common::MAX_SERVICES`]; no two share a name or a
+    /// [`Service::key`].
+    pub services: Vec<Service>,
+    /// Every server once, in the order in which the file first names them; at
+    /// most [`failover_common::MAX_BACKENDS`].
+    pub backends: Vec<Backend>,
+}
+
+/// How the agent runs: `[agent]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Interfaces XDP is attached to: at least one, each once, by names the
+    /// kernel would accept. That they exist is for [`Config::check_interfaces`].
+    pub interfaces: Vec<String>,
+    /// How XDP is attached.
+    pub xdp_mode: XdpMode,
+    /// Directory in bpffs that holds the pins; absolute.
+    pub pin_path: PathBuf,
+    /// Unix socket of the API; absolute, and short enough for one.
+    pub api: PathBuf,
+    /// Group whose members may use the API, besides root. That it exists is not
+    /// checked.
+    pub api_group: Option<String>,
+    origin: Origin,
+}
+
+/// How XDP is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum XdpMode {
+    /// In the driver where that works, otherwise generic.
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the network stack: slower, for every driver.
+    Generic,
+}
+
+/// A VIP, protocol and port, and who serves it: `[[service]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Unique; 1 to [`failover_common::NAME_LEN`] bytes without white space.
+    pub name: String,
+    /// The VIP. It belongs to no backend.
+    pub address: IpAddr,
+    /// 0: every port that has no service of its own.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// How packets reach a backend.
+    pub forward: Forward,
+    /// Who moves the service back to a backend of better priority.
+    pub failback: Failback,
+    /// How long that backend must have been healthy before; zero: not at all.
+    pub hold_down: Duration,
+    /// Sorted by priority, the best first: at least one and at most
+    /// [`failover_common::MAX_BACKENDS_PER_SERVICE`], each of them once.
+    pub backends: Vec<ServiceBackend>,
+}
+
+impl Service {
+    /// Its key in the `SERVICES` map.
+    #[must_use]
+    pub fn key(&self) -> ServiceKey {
+        service_key(self.address, self.port, self.protocol)
+    }
+}
+
+/// A backend in a service: `[[service.backend]]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceBackend {
+    /// Index into [`Config::backends`].
+    pub backend: usize,
+    /// Port on the backend; 0, the port the client asked for, exactly if the
+    /// service's is 0.
+    pub port: u16,
+    /// The tier, 1 the best; unique in the service.
+    pub priority: u8,
+}
+
+/// Transport protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// Its IP protocol number (IANA, Assigned Internet Protocol Numbers).
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
+    /// The word for it in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// Who moves a service back to a backend of better priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failback {
+    /// The agent, once it was healthy for [`Service::hold_down`].
+    Auto,
+    /// The operator, with `failover switch`.
+    Manual,
+}
+
+/// A server. Its name is its identity: services that list the same name share
+/// the server and its health.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Backend {
+    /// Unique; 1 to [`failover_common::NAME_LEN`] bytes without white space.
+    pub name: String,
+    /// Of the family of every service that uses it. Two names may share one:
+    /// two servers on one host.
+    pub address: IpAddr,
+    /// The checks of all services that use it, each once; at least one. All
+    /// must pass.
+    pub checks: Vec<Check>,
+}
+
+/// A health check of a backend: `[[service.check]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Check {
+    /// What is asked of the backend.
+    pub kind: CheckKind,
+    /// From the start of a probe to the start of the next: 1 ms to a day.
+    pub interval: Duration,
+    /// How long a probe may take: above zero, at most `interval`.
+    pub timeout: Duration,
+    /// Probes in a row that must fail before the check does; at least 1.
+    pub fall: u32,
+    /// Probes in a row that must pass before the check does; at least 1.
+    pub rise: u32,
+}
+
+/// What a [`Check`] asks of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CheckKind {
+    /// An answer to an echo request.
+    Icmp,
+    /// A connection.
+    Tcp {
+        /// Never 0.
+        port: u16,
+    },
+    /// A response of success to `GET`; the `Host` is the backend's address.
+    Http {
+        /// Never 0.
+        port: u16,
+        /// From the `/` on, with the query if there is one (RFC 9112, section
+        /// 3.2.1); visible ASCII only.
+        path: String,
+    },
+}
+
+impl Config {
+    /// Reads and validates the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, is not UTF-8 or is not valid.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let bytes = std::fs::read(path).map_err(|error| Error::unread(path, &error))?;
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Self::parse(text, path),
+            Err(error) => Err(Error::not_utf8(path, &bytes, error.valid_up_to())),
+        }
+    }
+
+    /// Validates `text`, the content of `file`: the name is for messages only,
+    /// nothing is read.
+    ///
+    /// # Errors
+    ///
+    /// If it is not valid.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, Error> {
+        let source = Source { file, text };
+        validate::config(source.raw()?, source)
+    }
+
+    /// Checks that every interface of `[agent]` is one of those `present` on
+    /// this host.
+    ///
+    /// # Errors
+    ///
+    /// For the first that is not, with its line and those that are.
+    pub fn check_interfaces(&self, present: &[String]) -> Result<(), Error> {
+        let Agent {
+            interfaces, origin, ..
+        } = &self.agent;
+        for (name, line) in interfaces.iter().zip(&origin.interface_lines) {
+            if !present.contains(name) {
+                let (name, present) = (name.clone(), present.to_vec());
+                return Err(Error::at(
+                    &origin.file,
+                    *line,
+                    Problem::NoInterface { name, present },
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the agent's table was written, for errors that are only found later.
+#[derive(Clone, Debug)]
+struct Origin {
+    file: PathBuf,
+    /// Of each interface.
+    interface_lines: Vec<usize>,
+}
+
+/// Where something is written is no part of what it says: a reload that only
+/// moved a line changes nothing.
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Origin {}
+
+fn service_key(address: IpAddr, port: u16, protocol: Protocol) -> ServiceKey {
+    ServiceKey {
+        address: address.into(),
+        port: Be16::new(port),
+        protocol: protocol.number(),
+        reserved: 0,
+    }
+}

@@ -1,0 +1,304 @@
+//! What services and backends may not share, each with the place of the first
+//! to take it.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+    ops::Range,
+};
+
+use failover_common::{Be16, Forward, MAX_BACKENDS, MAX_SERVICES, ReverseKey, ServiceKey};
+use toml::Spanned;
+
+use super::{
+    Backend, Check, Service,
+    error::{Error, Problem},
+    source::Source,
+};
+
+/// Where something is written, bytes.
+type Place = Range<usize>;
+
+/// What the services read so far have taken.
+#[derive(Debug)]
+pub(super) struct Taken<'a> {
+    source: Source<'a>,
+    names: HashMap<String, Place>,
+    keys: HashMap<ServiceKey, (String, Place)>,
+    /// The service that has a VIP first.
+    vips: HashMap<IpAddr, (String, Place)>,
+    backends: Vec<Backend>,
+    /// Index into `backends`, and the place of the address.
+    backend_names: HashMap<String, (usize, Place)>,
+    /// The backend that has an address first.
+    backend_addresses: HashMap<IpAddr, (String, Place)>,
+    /// The service whose answers come from there.
+    reverse: HashMap<ReverseKey, (String, Place)>,
+}
+
+impl<'a> Taken<'a> {
+    pub(super) fn new(source: Source<'a>) -> Self {
+        Self {
+            source,
+            names: HashMap::new(),
+            keys: HashMap::new(),
+            vips: HashMap::new(),
+            backends: Vec::new(),
+            backend_names: HashMap::new(),
+            backend_addresses: HashMap::new(),
+            reverse: HashMap::new(),
+        }
+    }
+
+    /// Takes the name, VIP and key of a service, whose backends follow.
+    pub(super) fn service(
+        &mut self,
+        service: &Service,
+        name: Place,
+        vip: Place,
+    ) -> Result<(), Error> {
+        let source = self.source;
+        if self.names.len() == MAX_SERVICES {
+            return Err(source.error(name, Problem::TooManyServices));
+        }
+        match self.names.entry(service.name.clone()) {
+            Entry::Occupied(taken) => {
+                let first = source.line(taken.get().clone());
+                let problem = Problem::ServiceTwice {
+                    name: service.name.clone(),
+                    first,
+                };
+                return Err(source.error(name, problem));
+            }
+            Entry::Vacant(free) => free.insert(name),
+        };
+        let address = service.address;
+        if let Some((backend, place)) = self.backend_addresses.get(&address) {
+            let (backend, first) = (backend.clone(), source.line(place.clone()));
+            return Err(source.error(
+                vip,
+                Problem::VipIsBackend {
+                    vip: address,
+                    backend,
+                    first,
+                },
+            ));
+        }
+        self.vips
+            .entry(address)
+            .or_insert_with(|| (service.name.clone(), vip.clone()));
+        match self.keys.entry(service.key()) {
+            Entry::Occupied(taken) => {
+                let (other, place) = taken.get().clone();
+                let what = describe(address, service.port, service);
+                let problem = Problem::SameKey {
+                    what,
+                    service: other,
+                    first: source.line(place),
+                };
+                Err(source.error(vip, problem))
+            }
+            Entry::Vacant(free) => {
+                free.insert((service.name.clone(), vip));
+                Ok(())
+            }
+        }
+    }
+
+    /// The index of the backend of this name and address, new or known, with
+    /// `checks` joined to what it has.
+    pub(super) fn backend(
+        &mut self,
+        name: &Spanned<String>,
+        (address, place): (IpAddr, Place),
+        checks: impl Iterator<Item = Check>,
+    ) -> Result<usize, Error> {
+        let source = self.source;
+        if let Some((service, vip)) = self.vips.get(&address) {
+            let (service, first) = (service.clone(), source.line(vip.clone()));
+            return Err(source.error(
+                place,
+                Problem::BackendIsVip {
+                    address,
+                    service,
+                    first,
+                },
+            ));
+        }
+        let index = match self.backend_names.entry(name.get_ref().clone()) {
+            Entry::Occupied(known) => {
+                let (index, first) = known.get().clone();
+                let known = &self.backends[index];
+                if known.address != address {
+                    let (name, address) = (known.name.clone(), known.address);
+                    let first = source.line(first);
+                    let problem = Problem::TwoAddresses {
+                        name,
+                        address,
+                        first,
+                    };
+                    return Err(source.error(place, problem));
+                }
+                index
+            }
+            Entry::Vacant(new) => {
+                let index = self.backends.len();
+                if index == MAX_BACKENDS {
+                    return Err(source.error(name.span(), Problem::TooManyBackends));
+                }
+                let name = new.key().clone();
+                self.backend_addresses
+                    .entry(address)
+                    .or_insert_with(|| (name.clone(), place.clone()));
+                self.backends.push(Backend {
+                    name,
+                    address,
+                    checks: Vec::new(),
+                });
+                new.insert((index, place));
+                index
+            }
+        };
+        let known = &mut self.backends[index].checks;
+        for check in checks {
+            if !known.contains(&check) {
+                known.push(check);
+            }
+        }
+        Ok(index)
+    }
+
+    /// Takes the way back from `port` of a backend to `service`. In `dsr` the
+    /// answers do not come by here.
+    pub(super) fn serves(
+        &mut self,
+        service: &Service,
+        backend: usize,
+        port: u16,
+        place: Place,
+    ) -> Result<(), Error> {
+        match service.forward {
+            Forward::Dsr => return Ok(()),
+            Forward::Nat => {}
+        }
+        let source = self.source;
+        let address = self.backends[backend].address;
+        let key = ReverseKey {
+            address: address.into(),
+            port: Be16::new(port),
+            protocol: service.protocol.number(),
+            reserved: 0,
+        };
+        if self.reverse.len() == MAX_SERVICES && !self.reverse.contains_key(&key) {
+            return Err(source.error(place, Problem::TooManyReverse));
+        }
+        match self.reverse.entry(key) {
+            // By another service: in one, [`Roster`] lets a server be only once.
+            Entry::Occupied(taken) => {
+                let (other, first) = taken.get().clone();
+                let what = describe(address, port, service);
+                let problem = Problem::ReverseCollision {
+                    what,
+                    every_port: port == 0,
+                    service: other,
+                    first: source.line(first),
+                };
+                Err(source.error(place, problem))
+            }
+            Entry::Vacant(free) => {
+                free.insert((service.name.clone(), place));
+                Ok(())
+            }
+        }
+    }
+
+    /// Every backend once, in the order in which they came.
+    pub(super) fn into_backends(self) -> Vec<Backend> {
+        self.backends
+    }
+}
+
+/// What the backends of one service read so far have taken.
+#[derive(Debug)]
+pub(super) struct Roster<'a> {
+    source: Source<'a>,
+    names: HashMap<String, Place>,
+    servers: HashMap<(IpAddr, u16), (String, Place)>,
+    priorities: HashMap<u8, Place>,
+}
+
+impl<'a> Roster<'a> {
+    pub(super) fn new(source: Source<'a>) -> Self {
+        Self {
+            source,
+            names: HashMap::new(),
+            servers: HashMap::new(),
+            priorities: HashMap::new(),
+        }
+    }
+
+    /// Takes a name.
+    pub(super) fn name(&mut self, name: &Spanned<String>) -> Result<(), Error> {
+        let source = self.source;
+        match self.names.insert(name.get_ref().clone(), name.span()) {
+            None => Ok(()),
+            Some(first) => {
+                let (name, place) = (name.get_ref().clone(), name.span());
+                let first = source.line(first);
+                Err(source.error(place, Problem::BackendTwice { name, first }))
+            }
+        }
+    }
+
+    /// Takes a server: listed twice, it would be its own standby.
+    pub(super) fn server(
+        &mut self,
+        address: IpAddr,
+        port: u16,
+        name: &str,
+        place: Place,
+    ) -> Result<(), Error> {
+        let source = self.source;
+        match self
+            .servers
+            .insert((address, port), (name.to_owned(), place.clone()))
+        {
+            None => Ok(()),
+            Some((name, first)) => {
+                let first = source.line(first);
+                Err(source.error(place, Problem::SameServer { name, first }))
+            }
+        }
+    }
+
+    /// Takes a tier.
+    pub(super) fn priority(&mut self, priority: u8, place: Place) -> Result<(), Error> {
+        let source = self.source;
+        match self.priorities.insert(priority, place.clone()) {
+            None => Ok(()),
+            Some(first) => {
+                let free = (1..=u8::MAX).find(|tier| !self.priorities.contains_key(tier));
+                // A service has fewer backends than there are tiers.
+                let free = free.unwrap_or(u8::MAX);
+                let first = source.line(first);
+                Err(source.error(
+                    place,
+                    Problem::PriorityTwice {
+                        priority,
+                        first,
+                        free,
+                    },
+                ))
+            }
+        }
+    }
+}
+
+/// One end of a connection of a service, in words.
+fn describe(address: IpAddr, port: u16, service: &Service) -> String {
+    let protocol = service.protocol.name();
+    match port {
+        0 => format!("{address}, every {protocol} port,"),
+        port => format!("{address}, {protocol} port {port},"),
+    }
+}

@@ -1,0 +1,99 @@
+//! The file as it is written, one field a key. Every value is optional here and
+//! keeps its place, so that `validate` can say what is missing and where.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Visitor},
+};
+use toml::Spanned;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Config {
+    pub(super) agent: Option<Spanned<Agent>>,
+    #[serde(default)]
+    pub(super) service: Vec<Spanned<Service>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Agent {
+    pub(super) interfaces: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) xdp_mode: Option<Spanned<String>>,
+    pub(super) pin_path: Option<Spanned<String>>,
+    pub(super) api: Option<Spanned<String>>,
+    pub(super) api_group: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Service {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) address: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<i64>>,
+    pub(super) protocol: Option<Spanned<String>>,
+    pub(super) forward: Option<Spanned<String>>,
+    pub(super) failback: Option<Spanned<String>>,
+    pub(super) hold_down: Option<Spanned<DurationText>>,
+    #[serde(default)]
+    pub(super) check: Vec<Spanned<Check>>,
+    #[serde(default)]
+    pub(super) backend: Vec<Spanned<Backend>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Check {
+    pub(super) kind: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<i64>>,
+    pub(super) path: Option<Spanned<String>>,
+    pub(super) interval: Option<Spanned<DurationText>>,
+    pub(super) timeout: Option<Spanned<DurationText>>,
+    pub(super) fall: Option<Spanned<i64>>,
+    pub(super) rise: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Backend {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) address: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<i64>>,
+    pub(super) priority: Option<Spanned<i64>>,
+    pub(super) standby: Option<Spanned<String>>,
+}
+
+/// A duration as it is written. A bare number is kept: the mistake is its
+/// missing unit, and "expected a string" would not say so.
+#[derive(Debug)]
+pub(super) struct DurationText(pub(super) String);
+
+impl<'de> Deserialize<'de> for DurationText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DurationVisitor)
+    }
+}
+
+struct DurationVisitor;
+
+impl Visitor<'_> for DurationVisitor {
+    type Value = DurationText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration with its unit, as in \"500ms\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<DurationText, E> {
+        Ok(DurationText(text.to_owned()))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<DurationText, E> {
+        Ok(DurationText(number.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<DurationText, E> {
+        Ok(DurationText(number.to_string()))
+    }
+}

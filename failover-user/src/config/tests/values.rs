@@ -1,0 +1,409 @@
+//! Single values, and keys of one table that do not go together.
+
+use super::{check, edit};
+
+#[test]
+fn words_and_numbers() {
+    let agent = |line: &str| edit("[agent]", &format!("[agent]\n{line}"));
+    let service = |line: &str| edit("port     = 80", &format!("port     = 80\n{line}"));
+    let backend = |line: &str| edit("\"10.0.0.11\"", &format!("\"10.0.0.11\"\n{line}"));
+    let of_check = |line: &str| {
+        edit(
+            "kind     = \"http\"",
+            &format!("kind     = \"http\"\n{line}"),
+        )
+    };
+    check(&[
+        (
+            "mode",
+            agent("xdp_mode = \"driver\""),
+            "2: unknown xdp_mode `driver`: expected one of `auto`, `native`, `generic`",
+        ),
+        (
+            "protocol",
+            edit("\"tcp\"", "\"sctp\""),
+            "8: unknown protocol `sctp`: expected one of `tcp`, `udp`",
+        ),
+        (
+            "forward of later work",
+            service("forward = \"ipip\""),
+            "8: unknown forward `ipip`: expected one of `nat`, `dsr`",
+        ),
+        (
+            "failback",
+            service("failback = \"never\""),
+            "8: unknown failback `never`: expected one of `auto`, `manual`",
+        ),
+        (
+            "kind of later work",
+            edit("\"http\"", "\"https\""),
+            "11: unknown kind `https`: expected one of `icmp`, `tcp`, `http`",
+        ),
+        (
+            "standby of later work",
+            backend("standby = \"warm\""),
+            "17: unknown standby `warm`: expected one of `hot`",
+        ),
+        (
+            "words are lower case",
+            edit("\"tcp\"", "\"TCP\""),
+            "8: unknown protocol `TCP`: expected one of `tcp`, `udp`",
+        ),
+        (
+            "port above",
+            edit("80", "65536"),
+            "7: `port` is 65536: write a number from 0 to 65535",
+        ),
+        (
+            "port below",
+            edit("80", "-1"),
+            "7: `port` is -1: write a number from 0 to 65535",
+        ),
+        (
+            "backend port 0",
+            backend("port = 0"),
+            "17: `port` is 0: write a number from 1 to 65535",
+        ),
+        (
+            "check port 0",
+            of_check("port = 0"),
+            "12: `port` is 0: write a number from 1 to 65535",
+        ),
+        (
+            "priority 0",
+            backend("priority = 0"),
+            "17: `priority` is 0: write a number from 1 to 255",
+        ),
+        (
+            "priority 256",
+            backend("priority = 256"),
+            "17: `priority` is 256: write a number from 1 to 255",
+        ),
+        (
+            "fall 0",
+            of_check("fall = 0"),
+            "12: `fall` is 0: write a number from 1 to 4294967295",
+        ),
+        (
+            "rise below",
+            of_check("rise = -3"),
+            "12: `rise` is -3: write a number from 1 to 4294967295",
+        ),
+        (
+            "pins",
+            agent("pin_path = \"bpf\""),
+            "2: `pin_path` is `bpf`: write an absolute path, as in pin_path = \"/sys/fs/bpf/failover\"",
+        ),
+        (
+            "api",
+            agent("api = \"\""),
+            "2: `api` is ``: write an absolute path, as in api = \"/run/failover.sock\"",
+        ),
+        (
+            "api too long",
+            agent(&format!("api = \"/{}\"", "a".repeat(107))),
+            "2: `api` has 108 bytes: write at most 107, a unix socket has room for no more",
+        ),
+        (
+            "api group",
+            agent("api_group = \"\""),
+            "2: `api_group` is empty: write a word, as in api_group = \"adm\"",
+        ),
+        (
+            "path",
+            of_check("path = \"healthz\""),
+            "12: `path` is `healthz`: write one that starts with `/` and is visible ASCII, as in path = \"/healthz\"",
+        ),
+        (
+            "path that would be two header lines",
+            of_check("path = \"/a\\r\\nb\""),
+            "12: `path` is `/a\\r\\nb`: write one that starts with `/` and is visible ASCII, as in path = \"/healthz\"",
+        ),
+    ]);
+}
+
+#[test]
+fn names() {
+    check(&[
+        (
+            "empty",
+            edit("\"web\"", "\"\""),
+            "5: `name` is empty: write a word, as in name = \"db\"",
+        ),
+        (
+            "blank",
+            edit("\"web\"", "\"w eb\""),
+            "5: name `w eb` has white space or a control character: write \"w-eb\"",
+        ),
+        (
+            "long",
+            edit("web", &"w".repeat(65)),
+            "5: name of 65 bytes: write at most 64",
+        ),
+        (
+            "empty backend",
+            edit("\"web-a\"", "\"\""),
+            "15: `name` is empty: write a word, as in name = \"db-a\"",
+        ),
+        (
+            "line in a backend",
+            edit("\"web-a\"", "\"web\\na\""),
+            "15: name `web\\na` has white space or a control character: write \"web-a\"",
+        ),
+        (
+            "long, in bytes",
+            edit("web-a", &"\u{fc}".repeat(33)),
+            "15: name of 66 bytes: write at most 64",
+        ),
+        (
+            "no interface",
+            edit("[\"eth0\"]", "[]"),
+            "2: no interfaces: write at least one, as in interfaces = [\"eth0\"]",
+        ),
+        (
+            "empty interface",
+            edit("\"eth0\"", "\"\""),
+            "2: empty interface name: write one, as in \"eth0\"",
+        ),
+        (
+            "long interface",
+            edit("\"eth0\"", "\"enp0s31f6np0v100\""),
+            "2: interface `enp0s31f6np0v100` has 16 bytes: write a name of at most 15",
+        ),
+        (
+            "interface that cannot be",
+            edit("\"eth0\"", "\"eth0:1\""),
+            "2: `eth0:1` cannot be an interface: write a name without white space, `/` and `:`",
+        ),
+        (
+            "interface twice",
+            edit("\"eth0\"]", "\"eth0\",\n\"eth1\",\n\"eth0\"]"),
+            "4: duplicate interface `eth0`: write it once",
+        ),
+    ]);
+}
+
+#[test]
+fn durations() {
+    let interval = |value: &str| edit("\"500ms\"", value);
+    let timeout = |value: &str| edit("\"500ms\"", &format!("\"500ms\"\ntimeout = {value}"));
+    let hold_down = |value: &str| edit("port     = 80", &format!("port = 80\nhold_down = {value}"));
+    check(&[
+        (
+            "number",
+            interval("500"),
+            "12: missing unit in interval = 500: write interval = \"500ms\", or with us, s or m",
+        ),
+        (
+            "fraction",
+            interval("0.5"),
+            "12: missing unit in interval = 0.5: write interval = \"0.5ms\", or with us, s or m",
+        ),
+        (
+            "text",
+            interval("\"500\""),
+            "12: missing unit in interval = 500: write interval = \"500ms\", or with us, s or m",
+        ),
+        (
+            "zero",
+            hold_down("0"),
+            "8: missing unit in hold_down = 0: write hold_down = \"0ms\", or with us, s or m",
+        ),
+        (
+            "hours",
+            hold_down("\"1h\""),
+            "8: unknown unit `h` in hold_down = \"1h\": expected one of `us`, `ms`, `s`, `m`",
+        ),
+        (
+            "months",
+            hold_down("\"5M\""),
+            "8: unknown unit `M` in hold_down = \"5M\": expected one of `us`, `ms`, `s`, `m`",
+        ),
+        (
+            "no unit after a unit",
+            interval("\"1s 500\""),
+            "12: interval = \"1s 500\" is not a duration: write a number and its unit, as in \"500ms\"",
+        ),
+        (
+            "empty",
+            interval("\"\""),
+            "12: interval = \"\" is not a duration: write a number and its unit, as in \"500ms\"",
+        ),
+        (
+            "below zero",
+            interval("\"-5s\""),
+            "12: interval = \"-5s\" is not a duration: write a number and its unit, as in \"500ms\"",
+        ),
+        (
+            "too long",
+            hold_down("\"1441m\""),
+            "8: hold_down = \"1441m\" is too long: write \"1440m\" or less",
+        ),
+        (
+            "too long to count",
+            hold_down("\"99999999999999999999s\""),
+            "8: hold_down = \"99999999999999999999s\" is too long: write \"1440m\" or less",
+        ),
+        (
+            "interval 0",
+            interval("\"0s\""),
+            "12: an interval of zero would check without a pause: write interval = \"1ms\" or more",
+        ),
+        (
+            "interval below 1 ms",
+            interval("\"999us\""),
+            "12: interval = \"999us\" is too short: write interval = \"1ms\" or more",
+        ),
+        (
+            "timeout 0",
+            timeout("\"0ms\""),
+            "13: a timeout of zero fails every check: write timeout = \"500ms\" or less, above zero",
+        ),
+        (
+            "timeout longer than the interval",
+            timeout("\"501ms\""),
+            "13: timeout = \"501ms\" is longer than the interval of 500ms, so a new probe would start before the last \
+             one is decided: write timeout = \"500ms\" or less",
+        ),
+        (
+            "timeout longer than an interval of hours, nanoseconds and no round unit",
+            edit(
+                "interval = \"500ms\"",
+                "interval = \"90m 0.001us\"\ntimeout = \"91m\"",
+            ),
+            "13: timeout = \"91m\" is longer than the interval of 5400000000.001us, so a new probe would start before \
+             the last one is decided: write timeout = \"5400000000.001us\" or less",
+        ),
+        (
+            "timeout longer than an interval with a fraction",
+            edit(
+                "interval = \"500ms\"",
+                "interval = \"1.5s\"\ntimeout = \"2m\"",
+            ),
+            "13: timeout = \"2m\" is longer than the interval of 1500ms, so a new probe would start before the last \
+             one is decided: write timeout = \"1500ms\" or less",
+        ),
+    ]);
+}
+
+#[test]
+fn addresses() {
+    let vip = |address: &str| edit("10.0.0.100", address);
+    let backend = |address: &str| edit("10.0.0.11", address);
+    check(&[
+        (
+            "not one",
+            vip("10.0.0.256"),
+            "6: `10.0.0.256` is not an address: write an IPv4 or IPv6 one, as in address = \"10.0.0.100\"",
+        ),
+        (
+            "a network",
+            vip("10.0.0.0/24"),
+            "6: `10.0.0.0/24` is not an address: write an IPv4 or IPv6 one, as in address = \"10.0.0.100\"",
+        ),
+        (
+            "a name",
+            backend("web-a"),
+            "16: `web-a` is not an address: write an IPv4 or IPv6 one, as in address = \"10.0.0.100\"",
+        ),
+        (
+            "unspecified",
+            vip("0.0.0.0"),
+            "6: 0.0.0.0 is the unspecified address: write the address of the service",
+        ),
+        (
+            "unspecified, IPv6",
+            vip("::"),
+            "6: :: is the unspecified address: write the address of the service",
+        ),
+        (
+            "loopback",
+            vip("127.0.0.1"),
+            "6: 127.0.0.1 is a loopback address: write the address of the service",
+        ),
+        (
+            "loopback, IPv6",
+            backend("::1"),
+            "16: ::1 is a loopback address: write the address of the server",
+        ),
+        (
+            "multicast",
+            vip("224.0.0.1"),
+            "6: 224.0.0.1 is a multicast address: write the address of the service",
+        ),
+        (
+            "multicast, IPv6",
+            backend("ff02::1"),
+            "16: ff02::1 is a multicast address: write the address of the server",
+        ),
+        (
+            "broadcast",
+            backend("255.255.255.255"),
+            "16: 255.255.255.255 is the broadcast address: write the address of the server",
+        ),
+        (
+            "link-local",
+            backend("fe80::1"),
+            "16: fe80::1 is a link-local address: write the address of the server",
+        ),
+        (
+            "mapped",
+            vip("::ffff:10.0.0.100"),
+            "6: `::ffff:10.0.0.100` is an IPv4 address mapped into IPv6: write \"10.0.0.100\"",
+        ),
+        (
+            "mapped backend",
+            backend("::ffff:a00:b"),
+            "16: `::ffff:a00:b` is an IPv4 address mapped into IPv6: write \"10.0.0.11\"",
+        ),
+        (
+            "IPv6 backend",
+            backend("2001:db8::11"),
+            "16: 2001:db8::11 is not of the family of service `web`: write an IPv4 address",
+        ),
+        (
+            "IPv6 service",
+            vip("2001:db8::100"),
+            "16: 10.0.0.11 is not of the family of service `web`: write an IPv6 address",
+        ),
+    ]);
+}
+
+#[test]
+fn keys_that_do_not_go_together() {
+    check(&[
+        (
+            "path of icmp",
+            edit("\"http\"", "\"icmp\"\npath = \"/\""),
+            "12: `path` has no meaning for kind `icmp`: remove it",
+        ),
+        (
+            "port of icmp",
+            edit("\"http\"", "\"icmp\"\nport = 80"),
+            "12: `port` has no meaning for kind `icmp`: remove it",
+        ),
+        (
+            "path of tcp",
+            edit("\"http\"", "\"tcp\"\npath = \"/\""),
+            "12: `path` has no meaning for kind `tcp`: remove it",
+        ),
+        (
+            "a check of every port",
+            edit("80", "0"),
+            "10: missing key `port`: service `web` serves every port, write the one to check, as in port = 80",
+        ),
+        (
+            "another port in dsr",
+            edit("80", "80\nforward = \"dsr\"")
+                .replace("\"10.0.0.11\"", "\"10.0.0.11\"\nport = 8080"),
+            "18: port 8080 with forward = \"dsr\", which cannot change it: write 80, or no port",
+        ),
+        (
+            "one port for every port",
+            edit("80", "0")
+                .replace("\"http\"", "\"icmp\"")
+                .replace("\"10.0.0.11\"", "\"10.0.0.11\"\nport = 8080"),
+            "17: port 8080 for service `web`, which serves every port: write no port",
+        ),
+    ]);
+}

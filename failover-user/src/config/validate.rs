@@ -1,0 +1,297 @@
+//! From the file as it is written to a configuration that is valid. Every raw
+//! table is taken apart field by field: a new key breaks the build here.
+
+use std::{collections::HashSet, ops::Range, path::PathBuf, time::Duration};
+
+use failover_common::{Forward, MAX_BACKENDS_PER_SERVICE};
+use toml::Spanned;
+
+use super::{
+    Agent, Config, Failback, Origin, Protocol, Service, ServiceBackend, XdpMode,
+    check::Draft,
+    conflicts::{Roster, Taken},
+    error::{Error, Problem},
+    raw,
+    source::Source,
+    value::{self, SOCKET_LEN},
+};
+
+const PIN_PATH: &str = "/sys/fs/bpf/failover";
+const API: &str = "/run/failover.sock";
+const HOLD_DOWN: Duration = Duration::from_secs(5);
+
+/// Validates the whole file.
+pub(super) fn config(raw: raw::Config, source: Source<'_>) -> Result<Config, Error> {
+    let raw::Config { agent, service } = raw;
+    let Some(agent) = agent else {
+        return Err(source.error(0..0, Problem::NoAgent));
+    };
+    let end = agent.span();
+    let agent = self::agent(agent, source)?;
+    if service.is_empty() {
+        return Err(source.error(end, Problem::NoService));
+    }
+    let mut taken = Taken::new(source);
+    let services = service
+        .into_iter()
+        .map(|raw| self::service(raw, &mut taken, source))
+        .collect::<Result<_, _>>()?;
+    Ok(Config {
+        agent,
+        services,
+        backends: taken.into_backends(),
+    })
+}
+
+fn agent(raw: Spanned<raw::Agent>, source: Source<'_>) -> Result<Agent, Error> {
+    let table = raw.span();
+    let raw::Agent {
+        interfaces,
+        xdp_mode,
+        pin_path,
+        api,
+        api_group,
+    } = raw.into_inner();
+
+    let raw = value::required(interfaces, "interfaces", "[\"eth0\"]", &table, source)?;
+    let (interfaces, interface_lines) = self::interfaces(raw, source)?;
+    let xdp_modes = [
+        ("auto", XdpMode::Auto),
+        ("native", XdpMode::Native),
+        ("generic", XdpMode::Generic),
+    ];
+    let xdp_mode = keyword_or(XdpMode::Auto, xdp_mode, "xdp_mode", &xdp_modes, source)?;
+    let pin_path = match pin_path {
+        Some(path) => value::path(&path, "pin_path", PIN_PATH, source)?,
+        None => PIN_PATH.into(),
+    };
+    let api = self::api(api, source)?;
+    if let Some(group) = api_group
+        .as_ref()
+        .filter(|group| group.get_ref().is_empty())
+    {
+        let problem = Problem::Empty {
+            key: "api_group",
+            example: "adm",
+        };
+        return Err(source.error(group.span(), problem));
+    }
+    let api_group = api_group.map(Spanned::into_inner);
+    let origin = Origin {
+        file: source.file.to_owned(),
+        interface_lines,
+    };
+    Ok(Agent {
+        interfaces,
+        xdp_mode,
+        pin_path,
+        api,
+        api_group,
+        origin,
+    })
+}
+
+fn interfaces(
+    raw: Spanned<Vec<Spanned<String>>>,
+    source: Source<'_>,
+) -> Result<(Vec<String>, Vec<usize>), Error> {
+    let array = raw.span();
+    let raw = raw.into_inner();
+    if raw.is_empty() {
+        return Err(source.error(array, Problem::NoInterfaces));
+    }
+    let mut seen = HashSet::new();
+    for name in &raw {
+        value::interface(name, source)?;
+        if !seen.insert(name.get_ref()) {
+            let problem = Problem::InterfaceTwice {
+                name: name.get_ref().clone(),
+            };
+            return Err(source.error(name.span(), problem));
+        }
+    }
+    let lines = raw.iter().map(|name| source.line(name.span())).collect();
+    Ok((raw.into_iter().map(Spanned::into_inner).collect(), lines))
+}
+
+fn api(raw: Option<Spanned<String>>, source: Source<'_>) -> Result<PathBuf, Error> {
+    let Some(raw) = raw else {
+        return Ok(API.into());
+    };
+    let len = raw.get_ref().len();
+    if len > SOCKET_LEN {
+        return Err(source.error(raw.span(), Problem::SocketTooLong { len }));
+    }
+    value::path(&raw, "api", API, source)
+}
+
+fn service(
+    raw: Spanned<raw::Service>,
+    taken: &mut Taken<'_>,
+    source: Source<'_>,
+) -> Result<Service, Error> {
+    let table = raw.span();
+    let raw::Service {
+        name,
+        address,
+        port,
+        protocol,
+        forward,
+        failback,
+        hold_down,
+        check,
+        backend,
+    } = raw.into_inner();
+
+    let name = value::required(name, "name", "\"db\"", &table, source)?;
+    value::name(&name, "db", source)?;
+    let vip = value::required(address, "address", "\"10.0.0.100\"", &table, source)?;
+    let address = value::address(&vip, "the service", source)?;
+    let port = value::required(port, "port", "80, or 0 for every port", &table, source)?;
+    let port = value::number(&port, "port", 0, u16::MAX, source)?;
+    let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    let protocol = keyword_or(Protocol::Tcp, protocol, "protocol", &protocols, source)?;
+    let forwards = [("nat", Forward::Nat), ("dsr", Forward::Dsr)];
+    let forward = keyword_or(Forward::Nat, forward, "forward", &forwards, source)?;
+    let failbacks = [("auto", Failback::Auto), ("manual", Failback::Manual)];
+    let failback = keyword_or(Failback::Auto, failback, "failback", &failbacks, source)?;
+    let hold_down = hold_down.map_or(Ok(HOLD_DOWN), |hold_down| {
+        value::duration(&hold_down, "hold_down", source)
+    })?;
+
+    let name_span = name.span();
+    let name = name.into_inner();
+    let backends = Vec::with_capacity(backend.len());
+    let mut service = Service {
+        name,
+        address,
+        port,
+        protocol,
+        forward,
+        failback,
+        hold_down,
+        backends,
+    };
+    taken.service(&service, name_span, vip.span())?;
+
+    let mut checks = check
+        .into_iter()
+        .map(|raw| Draft::new(raw, &service.name, service.port, source))
+        .collect::<Result<Vec<_>, _>>()?;
+    if checks.is_empty() {
+        checks.push(Draft::icmp());
+    }
+    self::backends(backend, &mut service, &checks, &table, taken, source)?;
+    Ok(service)
+}
+
+/// The backends of `service`, into it.
+fn backends(
+    raw: Vec<Spanned<raw::Backend>>,
+    service: &mut Service,
+    checks: &[Draft],
+    table: &Range<usize>,
+    taken: &mut Taken<'_>,
+    source: Source<'_>,
+) -> Result<(), Error> {
+    if raw.is_empty() {
+        let problem = Problem::NoBackend {
+            service: service.name.clone(),
+        };
+        return Err(source.error(table.clone(), problem));
+    }
+    let mut roster = Roster::new(source);
+    for (order, raw) in (1_u8..).zip(raw) {
+        let table = raw.span();
+        if usize::from(order) > MAX_BACKENDS_PER_SERVICE {
+            let problem = Problem::TooManyInService {
+                service: service.name.clone(),
+            };
+            return Err(source.error(table, problem));
+        }
+        let raw::Backend {
+            name,
+            address,
+            port,
+            priority,
+            standby,
+        } = raw.into_inner();
+
+        let name = value::required(name, "name", "\"db-a\"", &table, source)?;
+        value::name(&name, "db-a", source)?;
+        roster.name(&name)?;
+        let raw = value::required(address, "address", "\"10.0.0.11\"", &table, source)?;
+        let address = value::address(&raw, "the server", source)?;
+        if address.is_ipv4() != service.address.is_ipv4() {
+            let family = if service.address.is_ipv4() {
+                "IPv4"
+            } else {
+                "IPv6"
+            };
+            let problem = Problem::MixedFamilies {
+                address,
+                service: service.name.clone(),
+                family,
+            };
+            return Err(source.error(raw.span(), problem));
+        }
+        let place = port.as_ref().map_or(raw.span(), Spanned::span);
+        let port = backend_port(port, service, source)?;
+        roster.server(address, port, name.get_ref(), place.clone())?;
+        let priority_span = priority.as_ref().map_or(table, Spanned::span);
+        let priority = priority.map_or(Ok(order), |raw| {
+            value::number(&raw, "priority", 1, u8::MAX, source)
+        })?;
+        roster.priority(priority, priority_span)?;
+        keyword_or((), standby, "standby", &[("hot", ())], source)?;
+
+        let checks = checks.iter().map(|check| check.of(port));
+        let backend = taken.backend(&name, (address, raw.span()), checks)?;
+        taken.serves(service, backend, port, place)?;
+        service.backends.push(ServiceBackend {
+            backend,
+            port,
+            priority,
+        });
+    }
+    service.backends.sort_by_key(|backend| backend.priority);
+    Ok(())
+}
+
+/// The port of a backend in `service`: its own only where packets are rewritten.
+fn backend_port(
+    raw: Option<Spanned<i64>>,
+    service: &Service,
+    source: Source<'_>,
+) -> Result<u16, Error> {
+    let Some(raw) = raw else {
+        return Ok(service.port);
+    };
+    let port = value::number(&raw, "port", i64::from(service.port != 0), u16::MAX, source)?;
+    let problem = match service.forward {
+        _ if port == service.port => return Ok(port),
+        // The way back could not tell which port the client had asked for.
+        _ if service.port == 0 => Problem::EveryPort {
+            port,
+            service: service.name.clone(),
+        },
+        Forward::Dsr => Problem::DsrPort {
+            port,
+            service: service.port,
+        },
+        Forward::Nat => return Ok(port),
+    };
+    Err(source.error(raw.span(), problem))
+}
+
+fn keyword_or<T: Copy>(
+    default: T,
+    raw: Option<Spanned<String>>,
+    key: &'static str,
+    choices: &[(&'static str, T)],
+    source: Source<'_>,
+) -> Result<T, Error> {
+    raw.map_or(Ok(default), |raw| {
+        value::keyword(&raw, key, choices, source)
+    })
+}

@@ -1,0 +1,155 @@
+use std::net::IpAddr;
+
+use bytemuck::Zeroable as _;
+use failover_common::{
+    Backend, Be16, Hold, Holds, Reverse, ReverseKey, Service, ServiceBackend, ServiceKey,
+};
+
+use super::{Dataplane, MapError, Maps, State};
+
+/// Writes down what it is told.
+#[derive(Default)]
+struct Recorder(Vec<String>);
+
+impl Maps for Recorder {
+    fn set_holds(&mut self, index: u32, holds: Holds, held_at: u64) {
+        self.0
+            .push(format!("holds {index} {:#x} {held_at}", holds.0));
+    }
+    fn set_next_hop(&mut self, index: u32, backend: &Backend) {
+        self.0.push(format!("next hop {index} {}", backend.ifindex));
+    }
+    fn set_backend(&mut self, index: u32, backend: &Backend) {
+        let address = IpAddr::from(backend.address);
+        self.0.push(format!("backend {index} {address}"));
+    }
+    fn set_service(&mut self, key: &ServiceKey, service: &Service) -> Result<(), MapError> {
+        let order: Vec<u32> = service.backends[..usize::from(service.len)]
+            .iter()
+            .map(|backend| backend.index)
+            .collect();
+        self.0.push(format!("service {} {order:?}", key.port.get()));
+        Ok(())
+    }
+    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), MapError> {
+        self.0.push(format!("remove service {}", key.port.get()));
+        Ok(())
+    }
+    fn set_reverse(&mut self, key: &ReverseKey, _: &Reverse) -> Result<(), MapError> {
+        self.0.push(format!("reverse {}", key.port.get()));
+        Ok(())
+    }
+    fn remove_reverse(&mut self, key: &ReverseKey) -> Result<(), MapError> {
+        self.0.push(format!("remove reverse {}", key.port.get()));
+        Ok(())
+    }
+}
+
+fn key(port: u16) -> ServiceKey {
+    ServiceKey {
+        address: IpAddr::from([10, 0, 0, 100]).into(),
+        port: Be16::new(port),
+        protocol: 6,
+        reserved: 0,
+    }
+}
+
+fn service(order: &[u32]) -> Service {
+    let mut service = Service::zeroed();
+    service.len = u8::try_from(order.len()).unwrap();
+    for (slot, &index) in service.backends.iter_mut().zip(order) {
+        *slot = ServiceBackend {
+            index,
+            ..ServiceBackend::zeroed()
+        };
+    }
+    service
+}
+
+fn backend(last: u8) -> Backend {
+    Backend {
+        address: IpAddr::from([10, 0, 0, last]).into(),
+        ifindex: 2,
+        ..Backend::zeroed()
+    }
+}
+
+/// Two backends, and services on the given ports that use both.
+fn state(ports: std::ops::Range<u16>) -> State {
+    let mut state = State::default();
+    state.backends.insert(0, backend(11));
+    state.backends.insert(1, backend(12));
+    for port in ports {
+        state.services.insert(key(port), service(&[0, 1]));
+    }
+    state
+}
+
+#[track_caller]
+fn check(description: &str, from: &State, to: &State, writes: &[&str]) {
+    let mut dataplane = Dataplane::new(Recorder::default(), from.clone());
+    dataplane.apply(to).unwrap();
+    assert_eq!(dataplane.maps.0, writes, "{description}");
+    assert_eq!(dataplane.writes(), writes.len() as u64, "{description}");
+    assert_eq!(dataplane.current(), to, "{description}");
+    dataplane.apply(to).unwrap();
+    assert_eq!(dataplane.maps.0.len(), writes.len(), "{description}: again");
+}
+
+#[test]
+fn only_the_difference_is_written() {
+    let two = state(1..3);
+    check("nothing changed", &two, &two, &[]);
+    check(
+        "from nothing",
+        &State::default(),
+        &state(1..2),
+        &[
+            "backend 0 10.0.0.11",
+            "backend 1 10.0.0.12",
+            "service 1 [0, 1]",
+        ],
+    );
+    check(
+        "to nothing",
+        &state(1..2),
+        &State::default(),
+        &["remove service 1", "backend 0 ::", "backend 1 ::"],
+    );
+    let mut moved = two.clone();
+    moved.backends.get_mut(&1).unwrap().ifindex = 7;
+    check("another next hop", &two, &moved, &["next hop 1 7"]);
+    let mut renumbered = two.clone();
+    renumbered.backends.insert(1, backend(13));
+    check(
+        "another server at an index",
+        &two,
+        &renumbered,
+        &["backend 1 10.0.0.13"],
+    );
+}
+
+#[test]
+fn a_thousand_services_move_with_one_write() {
+    let all = state(1..1001);
+    let mut dead = all.clone();
+    let backend = dead.backends.get_mut(&0).unwrap();
+    (backend.holds, backend.held_at) = (Hold::CheckFailed as u32, 9);
+    check("death", &all, &dead, &["holds 0 0x2 9"]);
+}
+
+#[test]
+fn deaths_go_first_and_recoveries_last() {
+    let mut from = state(1..2);
+    from.backends.get_mut(&0).unwrap().holds = Hold::CheckFailed as u32;
+    let mut to = state(1..2);
+    to.services.insert(key(1), service(&[1, 0]));
+    let dead = to.backends.get_mut(&1).unwrap();
+    (dead.holds, dead.held_at) = (Hold::LinkDown as u32, 5);
+    check(
+        "one dies while the other recovers",
+        &from,
+        &to,
+        &["holds 1 0x40 5", "service 1 [1, 0]", "holds 0 0x0 0"],
+    );
+}
