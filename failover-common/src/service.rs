@@ -40,8 +40,11 @@ pub struct Service {
     pub forward: u8,
     /// How many of `backends` are used.
     pub len: u8,
+    /// 1: the order is an operator's choice (`failover switch`); for the next
+    /// agent, the data path does not look at it.
+    pub switched: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
     /// The backends, first choice first; unused ones are zero.
     pub backends: [ServiceBackend; MAX_BACKENDS_PER_SERVICE],
 }

@@ -198,6 +198,16 @@ pub enum CheckKind {
     },
 }
 
+impl std::fmt::Display for CheckKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Icmp => write!(f, "icmp"),
+            Self::Tcp { port } => write!(f, "tcp {port}"),
+            Self::Http { port, path } => write!(f, "http {port}{path}"),
+        }
+    }
+}
+
 impl Config {
     /// Reads and validates the file at `path`.
     ///

@@ -1,4 +1,18 @@
-//! The agent: it checks the backends and moves services between them.
+//! The agent and what it is made of.
+//!
+//! A decision's way, one file a stage:
+//!
+//! ```text
+//! config -> probe, network -> health -> policy -> controller -> dataplane -> maps
+//! ```
 
+pub mod agent;
+pub mod api;
 pub mod config;
+pub mod controller;
 pub mod dataplane;
+pub mod event;
+pub mod health;
+pub mod network;
+pub mod policy;
+pub mod probe;

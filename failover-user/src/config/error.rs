@@ -150,11 +150,17 @@ pub(super) enum Problem {
         text: String,
         max: Duration,
     },
-    #[error("an interval of zero would check without a pause: write interval = \"{}\" or more", duration(*.min))]
+    #[error(
+        "an interval of zero would check without a pause: write interval = \"{}\" or more",
+        duration(*.min)
+    )]
     IntervalZero { min: Duration },
     #[error("interval = \"{text}\" is too short: write interval = \"{}\" or more", duration(*.min))]
     IntervalTooShort { text: String, min: Duration },
-    #[error("a timeout of zero fails every check: write timeout = \"{}\" or less, above zero", duration(*.interval))]
+    #[error(
+        "a timeout of zero fails every check: write timeout = \"{}\" or less, above zero",
+        duration(*.interval)
+    )]
     TimeoutZero { interval: Duration },
     #[error(
         "timeout = \"{text}\" is longer than the interval of {0}, so a new probe would start \

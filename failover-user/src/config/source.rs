@@ -87,8 +87,7 @@ impl Source<'_> {
 
 /// The line on which the byte at `offset` is; the first is 1.
 pub(super) fn line_at(bytes: &[u8], offset: usize) -> usize {
-    1 + bytes[..offset.min(bytes.len())]
-        .iter()
-        .filter(|&&byte| byte == b'\n')
+    bytes[..offset.min(bytes.len())]
+        .split(|&byte| byte == b'\n')
         .count()
 }

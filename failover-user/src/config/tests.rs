@@ -5,6 +5,7 @@ use super::{Config, Error};
 mod accepted;
 mod arbitrary;
 mod conflicts;
+mod durations;
 mod file;
 mod values;
 

@@ -40,18 +40,16 @@ pub(super) fn keyword<T: Copy>(
     source: Source<'_>,
 ) -> Result<T, Error> {
     let value = word.get_ref();
-    match choices.iter().find(|(name, _)| name == value) {
-        Some((_, choice)) => Ok(*choice),
-        None => {
-            let choices = list(&choices.iter().map(|(name, _)| name).collect::<Vec<_>>());
-            let problem = Problem::UnknownValue {
-                key,
-                value: value.clone(),
-                choices,
-            };
-            Err(source.error(word.span(), problem))
-        }
+    if let Some((_, choice)) = choices.iter().find(|(name, _)| name == value) {
+        return Ok(*choice);
     }
+    let choices = list(&choices.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    let problem = Problem::UnknownValue {
+        key,
+        value: value.clone(),
+        choices,
+    };
+    Err(source.error(word.span(), problem))
 }
 
 /// A number of at least `min`, and of `T`.
@@ -88,17 +86,18 @@ pub(super) fn duration(
 ) -> Result<Duration, Error> {
     let text = raw.get_ref().0.clone();
     let refuse = |problem| Err(source.error(raw.span(), problem));
-    if text.parse::<f64>().is_ok() {
+    if !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
         return refuse(Problem::MissingUnit { key, text });
     }
     // humantime knows more units, one letter apart: `5M` are five months.
-    let units = text
+    let mut units = text
         .split(|c: char| !c.is_alphabetic())
         .filter(|unit| !unit.is_empty());
-    if let Some(unit) = units
-        .into_iter()
-        .find(|unit| !["us", "ms", "s", "m"].contains(unit))
-    {
+    if let Some(unit) = units.find(|unit| !["us", "ms", "s", "m"].contains(unit)) {
         let unit = unit.to_owned();
         return refuse(Problem::UnknownUnit { key, text, unit });
     }

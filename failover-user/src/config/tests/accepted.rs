@@ -149,8 +149,11 @@ fn every_key() {
         fall: 1,
         rise: 4,
     };
-    assert_eq!(config.backends[0].checks, [check.clone()]);
-    assert_eq!(config.backends[1].checks, [check]);
+    let [b, a] = &config.backends[..] else {
+        panic!("{:?}", config.backends)
+    };
+    assert_eq!(b.checks, [check]);
+    assert_eq!(a.checks, b.checks);
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use proptest::{prelude::*, sample::Index};
 
 use super::{VALID, parse};
-use crate::config::{CheckKind, Config};
+use crate::config::{CheckKind, Config, Service};
 
 /// What can be put in the place of a piece of a valid file.
 const PIECES: &[&str] = &[
@@ -88,11 +88,7 @@ fn judge(text: &str) -> Result<(), TestCaseError> {
 fn valid(config: &Config) -> Result<(), TestCaseError> {
     prop_assert!(!config.agent.interfaces.is_empty());
     prop_assert!(!config.services.is_empty());
-    let keys: HashSet<_> = config
-        .services
-        .iter()
-        .map(|service| service.key())
-        .collect();
+    let keys: HashSet<_> = config.services.iter().map(Service::key).collect();
     prop_assert_eq!(keys.len(), config.services.len());
     for service in &config.services {
         prop_assert!(!service.backends.is_empty());

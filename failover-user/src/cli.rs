@@ -1,0 +1,193 @@
+//! The commands of `failover`.
+
+mod show;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::bail;
+use clap::{Parser, Subcommand};
+use failover_user::{
+    agent,
+    api::{Answer, ApiError, Client, Request},
+    config::Config,
+    controller::status::Status,
+    dataplane::kernel,
+    network,
+};
+
+/// How often `status --watch` asks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Moves services to their standby in the kernel's fastest path.
+#[derive(Parser)]
+#[command(name = "failover", version)]
+pub(crate) struct Arguments {
+    /// Unix socket of the agent.
+    #[arg(
+        long,
+        global = true,
+        default_value = "/run/failover.sock",
+        value_name = "PATH"
+    )]
+    api: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent.
+    ///
+    /// When it ends, for whatever reason, the data path goes on as it is; the
+    /// next agent takes it over without a packet lost.
+    Run {
+        /// The configuration.
+        #[arg(short, long, default_value = "/etc/failover.toml", value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Say whether a configuration is right.
+    Check {
+        /// The configuration.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show services, backends and counters.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Show it again every second.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Show what has happened.
+    Events {
+        /// Go on with what happens.
+        #[arg(long)]
+        follow: bool,
+        /// Print one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Move a service to another backend; it stays there until it is switched
+    /// again or that backend dies.
+    Switch {
+        /// The service.
+        service: String,
+        /// The backend; without it, the best eligible one that does not serve.
+        #[arg(long, value_name = "BACKEND")]
+        to: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove program, links, maps and service addresses. The agent must have
+    /// been stopped.
+    Detach {
+        /// Where they are pinned.
+        #[arg(long, default_value = "/sys/fs/bpf/failover", value_name = "PATH")]
+        pin_path: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+        .format_timestamp_micros()
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(dispatch(arguments))
+}
+
+async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
+    let api = arguments.api;
+    match arguments.command {
+        Command::Run { config } => agent::run(Config::load(&config)?).await,
+        Command::Check { file, json } => {
+            let config = Config::load(&file)?;
+            show::checked(&file, &config, json);
+            Ok(())
+        }
+        Command::Status { json, watch } => loop {
+            let status = status(&api).await?;
+            if watch && !json {
+                show::clear();
+            }
+            show::status(&status, json)?;
+            if !watch {
+                return Ok(());
+            }
+            tokio::time::sleep(WATCH_EVERY).await;
+        },
+        Command::Events { follow, json } => {
+            let mut client = Client::connect(&api).await?;
+            client.send(&Request::Events { follow }).await?;
+            loop {
+                match client.next().await? {
+                    Answer::Event(event) => show::event(&event, json)?,
+                    Answer::End => return Ok(()),
+                    other => refuse(other)?,
+                }
+            }
+        }
+        Command::Switch { service, to, json } => {
+            let mut client = Client::connect(&api).await?;
+            client
+                .send(&Request::Switch {
+                    service: service.clone(),
+                    to,
+                })
+                .await?;
+            match client.next().await? {
+                Answer::Switched { from, to } => {
+                    show::switched(&service, &from, &to, json);
+                    Ok(())
+                }
+                other => refuse(other),
+            }
+        }
+        Command::Detach { pin_path, json } => {
+            if let Ok(status) = status(&api).await {
+                bail!(
+                    "the agent is running (process {}): stop it first, it would put everything back",
+                    status.pid
+                );
+            }
+            let existed = kernel::detach(&pin_path)?;
+            let addresses = network::Netlink::open()?.disown_addresses().await?;
+            show::detached(&pin_path, existed, &addresses, json);
+            Ok(())
+        }
+    }
+}
+
+async fn status(api: &std::path::Path) -> anyhow::Result<Status> {
+    let mut client = Client::connect(api).await?;
+    client.send(&Request::Status).await?;
+    match client.next().await? {
+        Answer::Status(status) => Ok(*status),
+        other => {
+            refuse(other)?;
+            unreachable!("refuse never returns Ok")
+        }
+    }
+}
+
+/// An answer that is not the one wanted.
+fn refuse(answer: Answer) -> anyhow::Result<()> {
+    match answer {
+        Answer::Refused { error } => bail!(error),
+        other => Err(ApiError::Answer {
+            path: PathBuf::new(),
+            reason: format!("{other:?}"),
+        }
+        .into()),
+    }
+}

@@ -1,0 +1,130 @@
+//! What the commands print. With `json`, nothing but JSON.
+
+use std::{net::IpAddr, path::Path};
+
+use comfy_table::{Table, presets::NOTHING};
+use failover_user::{config::Config, controller::status::Status, event::Event};
+use serde_json::json;
+
+pub(crate) fn clear() {
+    // ECMA-48: erase the display, cursor home.
+    print!("\x1b[2J\x1b[H");
+}
+
+pub(crate) fn checked(file: &Path, config: &Config, json: bool) {
+    let (services, backends) = (config.services.len(), config.backends.len());
+    if json {
+        println!(
+            "{}",
+            json!({ "file": file, "services": services, "backends": backends })
+        );
+    } else {
+        println!(
+            "{}: ok, {services} services, {backends} backends",
+            file.display()
+        );
+    }
+}
+
+pub(crate) fn status(status: &Status, json: bool) -> serde_json::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(status)?);
+        return Ok(());
+    }
+    let mut services = table(&["SERVICE", "ADDRESS", "SERVING", "STATE", "BACKENDS"]);
+    for service in &status.services {
+        let port = if service.port == 0 {
+            "*".to_owned()
+        } else {
+            service.port.to_string()
+        };
+        let state = match service.state.as_str() {
+            "lost" => "LOST: NO ELIGIBLE BACKEND",
+            other => other,
+        };
+        services.add_row([
+            &service.name,
+            &format!("{} {}/{port}", service.address, service.protocol),
+            &service.serving,
+            state,
+            &service.backends.join(" "),
+        ]);
+    }
+    println!("{services}\n");
+    let mut backends = table(&[
+        "BACKEND", "ADDRESS", "STATE", "CHECKS", "PACKETS", "ANSWERS",
+    ]);
+    for backend in &status.backends {
+        let state = if backend.eligible {
+            "eligible".to_owned()
+        } else {
+            backend.holds.join(" ")
+        };
+        let checks: Vec<String> = backend
+            .checks
+            .iter()
+            .map(|check| format!("{}: {}", check.kind, check.outcome))
+            .collect();
+        backends.add_row([
+            &backend.name,
+            &backend.address,
+            &state,
+            &checks.join("; "),
+            &backend.forwarded.packets.to_string(),
+            &backend.returned.packets.to_string(),
+        ]);
+    }
+    println!("{backends}\n");
+    for interface in &status.interfaces {
+        println!("interface {}: XDP {}", interface.name, interface.xdp);
+    }
+    for verdict in &status.verdicts {
+        if verdict.traffic.packets > 0 {
+            println!(
+                "{:>12} packets {}",
+                verdict.traffic.packets, verdict.verdict
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn event(event: &Event, json: bool) -> serde_json::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(event)?);
+    } else {
+        println!("{}  {}", event.time, event.what);
+    }
+    Ok(())
+}
+
+pub(crate) fn switched(service: &str, from: &str, to: &str, json: bool) {
+    if json {
+        println!("{}", json!({ "service": service, "from": from, "to": to }));
+    } else {
+        println!("service {service}: switched from {from} to {to}");
+    }
+}
+
+pub(crate) fn detached(pin_path: &Path, existed: bool, addresses: &[IpAddr], json: bool) {
+    if json {
+        println!(
+            "{}",
+            json!({ "pin_path": pin_path, "existed": existed, "addresses": addresses })
+        );
+    } else if existed || !addresses.is_empty() {
+        println!(
+            "removed the program, links and maps of {} and {} service addresses",
+            pin_path.display(),
+            addresses.len()
+        );
+    } else {
+        println!("{}: nothing was there", pin_path.display());
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(header.to_vec());
+    table
+}

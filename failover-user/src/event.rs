@@ -1,0 +1,174 @@
+//! What happened, for people and programs: the log, `failover events`.
+
+use std::{collections::VecDeque, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Events the agent remembers; older ones are only in the log.
+const REMEMBERED: usize = 1024;
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// Wall clock, RFC 3339; empty until the agent has written it down.
+    pub time: String,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum What {
+    /// The agent has begun its work.
+    Started {
+        /// Whether it found a former agent's state and went on from it.
+        adopted: bool,
+    },
+    /// The reasons why a backend may not serve have changed; none: it may.
+    Holds {
+        /// The backend.
+        backend: String,
+        /// The reasons.
+        holds: Vec<String>,
+        /// What the failing checks say.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The serving backend died and the next one has taken over.
+    Takeover {
+        /// The service.
+        service: String,
+        /// Who served.
+        from: String,
+        /// Who serves.
+        to: String,
+    },
+    /// A better backend has the service again.
+    Failback {
+        /// The service.
+        service: String,
+        /// Who served.
+        from: String,
+        /// Who serves.
+        to: String,
+    },
+    /// An operator moved the service.
+    Switch {
+        /// The service.
+        service: String,
+        /// Who served.
+        from: String,
+        /// Who serves.
+        to: String,
+    },
+    /// No backend of the service is eligible.
+    Outage {
+        /// The service.
+        service: String,
+        /// The backend that was held last keeps the service.
+        keeps: String,
+    },
+    /// A backend of the service is eligible again.
+    OutageEnds {
+        /// The service.
+        service: String,
+    },
+    /// An interface of ours went away, came back, went up or down.
+    Link {
+        /// The interface.
+        interface: String,
+        /// `present` or `gone`, and `up` or `down`.
+        state: String,
+    },
+}
+
+impl Event {
+    /// At `now` of `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub fn new(now: Duration, what: What) -> Self {
+        Self {
+            monotonic_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+            time: String::new(),
+            what,
+        }
+    }
+
+    /// Whether a person should look.
+    #[must_use]
+    pub fn is_bad(&self) -> bool {
+        match &self.what {
+            What::Takeover { .. } | What::Outage { .. } => true,
+            What::Holds { holds, .. } => !holds.is_empty(),
+            What::Started { .. }
+            | What::Failback { .. }
+            | What::Switch { .. }
+            | What::OutageEnds { .. }
+            | What::Link { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { adopted: false } => write!(f, "agent started"),
+            Self::Started { adopted: true } => {
+                write!(f, "agent started and went on from what it found")
+            }
+            Self::Holds { backend, holds, .. } if holds.is_empty() => {
+                write!(f, "backend {backend} is eligible")
+            }
+            Self::Holds {
+                backend,
+                holds,
+                reason,
+            } => {
+                write!(f, "backend {backend} is held: {}", holds.join(", "))?;
+                reason
+                    .as_ref()
+                    .map_or(Ok(()), |reason| write!(f, " ({reason})"))
+            }
+            Self::Takeover { service, from, to } => {
+                write!(f, "service {service}: takeover from {from} to {to}")
+            }
+            Self::Failback { service, from, to } => {
+                write!(f, "service {service}: failback from {from} to {to}")
+            }
+            Self::Switch { service, from, to } => {
+                write!(f, "service {service}: switched from {from} to {to}")
+            }
+            Self::Outage { service, keeps } => write!(
+                f,
+                "service {service}: NO ELIGIBLE BACKEND, {keeps} keeps it as the one that was held last"
+            ),
+            Self::OutageEnds { service } => {
+                write!(f, "service {service}: a backend is eligible again")
+            }
+            Self::Link { interface, state } => write!(f, "interface {interface}: {state}"),
+        }
+    }
+}
+
+/// The newest events.
+#[derive(Debug, Default)]
+pub struct History(VecDeque<Event>);
+
+impl History {
+    /// Remembers an event, and forgets the oldest if there are too many.
+    pub fn push(&mut self, event: Event) {
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(event);
+    }
+
+    /// All that is remembered, oldest first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Event> {
+        self.0.iter().cloned().collect()
+    }
+}
