@@ -7,6 +7,7 @@ use crate::frame::Frame;
 
 const ETHERNET: usize = 14;
 const VLAN: usize = 4;
+const IPV4: usize = 20;
 const IPV6: usize = 40;
 
 /// `EtherType` values (IEEE 802 numbers).
@@ -89,22 +90,27 @@ pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Packet, Verdict> {
 
 #[inline(always)]
 fn parse_v4<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Packet, Verdict> {
-    let [version_ihl, tos] = load::<_, [u8; 2]>(frame, l3)?;
-    let header = usize::from(version_ihl & 0x0f) * 4;
+    // The fixed part in one piece. Read later and field by field, the compiler
+    // leaves out bounds checks that follow from others, and the verifier does
+    // not follow it.
+    let header: [u8; IPV4] = load(frame, l3)?;
+    let [version_ihl, tos, length @ ..] = header;
+    let length_of_header = usize::from(version_ihl & 0x0f) * 4;
     // RFC 791, section 3.1: at least five words. The verifier does not ask for this.
-    if version_ihl >> 4 != 4 || header < 20 {
+    if version_ihl >> 4 != 4 || length_of_header < IPV4 {
         return Err(Verdict::Malformed);
     }
-    let total_length = load_u16(frame, l3 + 2)?;
+    let total_length = u16::from_be_bytes([length[0], length[1]]);
     check_length(frame, l3, total_length)?;
     // RFC 791, section 3.1: more fragments, or a fragment offset.
-    if load_u16(frame, l3 + 6)? & 0x3fff != 0 {
+    if u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0 {
         return Err(Verdict::Fragment);
     }
-    let protocol = load::<_, u8>(frame, l3 + 9)?;
-    let l4 = l3 + header;
-    check_l4(protocol, usize::from(total_length), header)?;
+    let protocol = header[9];
+    let l4 = l3 + length_of_header;
+    check_l4(protocol, usize::from(total_length), length_of_header)?;
     let (source_port, destination_port) = ports(frame, protocol, l4)?;
+    let [.., a, b, c, d, e, f, g, h] = header;
     Ok(Packet {
         family: Family::V4,
         tagged,
@@ -113,8 +119,8 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Pac
         total_length,
         l3,
         l4,
-        source: Address::from_v4(load(frame, l3 + IPV4_SOURCE)?),
-        destination: Address::from_v4(load(frame, l3 + IPV4_DESTINATION)?),
+        source: Address::from_v4([a, b, c, d]),
+        destination: Address::from_v4([e, f, g, h]),
         source_port,
         destination_port,
     })
@@ -122,18 +128,17 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Pac
 
 #[inline(always)]
 fn parse_v6<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Packet, Verdict> {
-    let first = load_u16(frame, l3)?;
+    let header: HeaderV6 = load(frame, l3)?;
+    let first = u16::from_be_bytes(header.first);
     if first >> 12 != 6 {
         return Err(Verdict::Malformed);
     }
-    let payload_length = load_u16(frame, l3 + 4)?;
     #[expect(clippy::cast_possible_truncation, reason = "40")]
-    let total_length = payload_length.saturating_add(IPV6 as u16);
+    let total_length = u16::from_be_bytes(header.payload_length).saturating_add(IPV6 as u16);
     check_length(frame, l3, total_length)?;
-    let protocol = load::<_, u8>(frame, l3 + 6)?;
     let l4 = l3 + IPV6;
-    check_l4(protocol, usize::from(total_length), IPV6)?;
-    let (source_port, destination_port) = ports(frame, protocol, l4)?;
+    check_l4(header.next_header, usize::from(total_length), IPV6)?;
+    let (source_port, destination_port) = ports(frame, header.next_header, l4)?;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "eight bits of the traffic class"
@@ -142,17 +147,33 @@ fn parse_v6<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Pac
     Ok(Packet {
         family: Family::V6,
         tagged,
-        protocol,
+        protocol: header.next_header,
         tos,
         total_length,
         l3,
         l4,
-        source: Address(load(frame, l3 + IPV6_SOURCE)?),
-        destination: Address(load(frame, l3 + IPV6_DESTINATION)?),
+        source: Address(header.source),
+        destination: Address(header.destination),
         source_port,
         destination_port,
     })
 }
+
+/// The IPv6 header (RFC 8200, section 3).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct HeaderV6 {
+    /// Version, traffic class and the top of the flow label.
+    first: [u8; 2],
+    flow_label: [u8; 2],
+    payload_length: [u8; 2],
+    next_header: u8,
+    hop_limit: u8,
+    source: [u8; 16],
+    destination: [u8; 16],
+}
+
+const _: () = assert!(size_of::<HeaderV6>() == IPV6);
 
 /// The packet must be all there; the frame may be longer (padding).
 #[inline(always)]

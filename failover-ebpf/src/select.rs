@@ -2,7 +2,7 @@
 //! eligible; where none is, the one that was held last keeps the service, since
 //! a backend that is probably dead is better than none.
 
-use failover_common::{Backend, Be16, Service, Verdict};
+use failover_common::{Backend, Be16, Service, ServiceBackend, Verdict};
 
 use crate::maps::BACKENDS;
 
@@ -25,7 +25,13 @@ impl Choice {
 
 #[inline(always)]
 pub(crate) fn select(service: &Service) -> Result<Choice, Verdict> {
-    let mut last: Option<Choice> = None;
+    // Not an `Option`: the compiler leaves the inside of `None` unwritten, and
+    // the verifier refuses a register that may be.
+    let mut last = ServiceBackend {
+        index: u32::MAX,
+        port: Be16::ZERO,
+        reserved: [0; 2],
+    };
     let mut last_held_at = 0;
     for (position, entry) in service.backends.iter().enumerate() {
         if position >= usize::from(service.len) {
@@ -34,23 +40,26 @@ pub(crate) fn select(service: &Service) -> Result<Choice, Verdict> {
         let Some(backend) = BACKENDS.get_ptr(entry.index) else {
             continue;
         };
-        let choice = Choice {
-            index: entry.index,
-            port: entry.port,
-            backend,
-        };
         // SAFETY: entries of an array map live as long as the map; the agent
         // changes this word behind our back, hence volatile.
         let holds = unsafe { (&raw const (*backend).holds).read_volatile() };
         if holds == 0 {
-            return Ok(choice);
+            return Ok(Choice {
+                index: entry.index,
+                port: entry.port,
+                backend,
+            });
         }
         // SAFETY: as above.
         let held_at = unsafe { (&raw const (*backend).held_at).read_volatile() };
-        if last.is_none() || held_at > last_held_at {
+        if last.index == u32::MAX || held_at > last_held_at {
             last_held_at = held_at;
-            last = Some(choice);
+            last = *entry;
         }
     }
-    last.ok_or(Verdict::NoBackend)
+    Ok(Choice {
+        index: last.index,
+        port: last.port,
+        backend: BACKENDS.get_ptr(last.index).ok_or(Verdict::NoBackend)?,
+    })
 }

@@ -1,1 +1,31 @@
-//! lab
+//! The lab: a client, a director and backends, each a network namespace with
+//! real sockets, real servers and faults that can be caused on purpose.
+//!
+//! The namespace tests and the demo both run in it. `Lab::new` builds the
+//! network, `Server` and `Agent` are processes in it, `client` and `Stream` are
+//! the traffic, `Record` is what the traffic saw.
+
+pub mod agent;
+pub mod client;
+pub mod clock;
+mod host;
+mod iproute;
+mod lab;
+pub mod machine;
+mod namespace;
+pub mod process;
+pub mod record;
+pub mod server;
+pub mod stream;
+pub mod topology;
+pub mod wait;
+mod xdp;
+
+pub use agent::Agent;
+pub use host::Host;
+pub use lab::Lab;
+pub use namespace::Namespace;
+pub use record::Record;
+pub use server::Server;
+pub use stream::Stream;
+pub use topology::{Family, Forward, Options};

@@ -497,7 +497,14 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    text.lines().collect::<Vec<_>>().join(" ")
+    let lines: Vec<&str> = text.lines().collect();
+    match lines.as_slice() {
+        // The verifier's log: what was refused is near its end.
+        [first, .., a, b, c, _, _, _, _, _, _] if lines.len() > 12 => {
+            format!("{first} ... {a} {b} {c}")
+        }
+        _ => lines.join(" "),
+    }
 }
 
 fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, KernelError> {

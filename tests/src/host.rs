@@ -1,0 +1,151 @@
+//! One machine of the lab, and the faults that can happen to it.
+
+use std::net::IpAddr;
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use nix::net::if_::if_nametoindex;
+use rtnetlink::LinkUnspec;
+
+use crate::clock;
+use crate::iproute::ip;
+use crate::namespace::Namespace;
+use crate::topology::{Family, Plan};
+use crate::xdp::{Port, Program};
+
+/// A namespace with the interface `eth0` (the director may have `eth1`) on a
+/// bridge.
+///
+/// Each fault is in force when its function returns, and returns the moment just
+/// before, [`clock::now_ns`]: what is measured from there is never too short. The
+/// kernel serialises changes of the network, so the fault itself comes late while
+/// other labs are being built; measure one lab at a time.
+pub struct Host {
+    pub(crate) plan: Plan,
+    pub(crate) namespace: Arc<Namespace>,
+    /// The namespace of the bridges, where the other ends of the cables are.
+    pub(crate) net: Arc<Namespace>,
+    /// `eth0`, unless its XDP program is the agent's.
+    pub(crate) eth0: Option<Port>,
+}
+
+impl Host {
+    /// The name its servers answer with.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.plan.name
+    }
+
+    /// Its own address; the director's on the client's side.
+    #[must_use]
+    pub fn address(&self, family: Family) -> IpAddr {
+        self.plan.address(family)
+    }
+
+    /// The namespace it is.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Runs `work` on the host and waits for it. See [`Namespace::run`].
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.namespace.run(work)
+    }
+
+    /// A command to run on the host. See [`Namespace::command`].
+    pub fn command(&self, program: &str) -> Command {
+        self.namespace.command(program)
+    }
+
+    /// The hardware address of `eth0`, as `ip` prints it.
+    pub fn mac(&self) -> Result<String> {
+        let output = self
+            .command("ip")
+            .args(["-json", "link", "show", "eth0"])
+            .output()?;
+        let links: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let mac = links[0]["address"]
+            .as_str()
+            .context("ip shows no hardware address")?;
+        Ok(mac.to_owned())
+    }
+
+    /// Pulls the cable out of the switch: the port on the bridge goes down, and
+    /// `eth0` loses its carrier.
+    pub fn cut_link(&self) -> Result<u64> {
+        self.set_port(false)
+    }
+
+    /// Plugs the cable in again.
+    pub fn restore_link(&self) -> Result<u64> {
+        self.set_port(true)
+    }
+
+    /// The host hangs: everything that arrives is dropped without a sound. Its
+    /// link stays up. Not for the director, whose XDP program is the agent's.
+    pub fn freeze(&self) -> Result<u64> {
+        self.swap(Program::Freeze)
+    }
+
+    /// The end of [`Host::freeze`].
+    pub fn thaw(&self) -> Result<u64> {
+        self.swap(Program::Pass)
+    }
+
+    /// Gives `eth0` a new hardware address, which the host announces as a
+    /// machine with a replaced card would, and returns it.
+    pub fn change_mac(&self) -> Result<String> {
+        let mut octets = old_octets(&self.mac()?)?;
+        // Another unicast address, still locally administered.
+        octets[5] = octets[5].wrapping_add(1);
+        let mac = octets.map(|octet| format!("{octet:02x}")).join(":");
+        ip(&self.namespace, &[format!("link set eth0 address {mac}")])?;
+        Ok(mac)
+    }
+
+    fn swap(&self, program: Program) -> Result<u64> {
+        let port = self
+            .eth0
+            .as_ref()
+            .context("eth0 of this host belongs to the agent")?;
+        let before = clock::now_ns();
+        port.swap(program)?;
+        Ok(before)
+    }
+
+    /// By netlink, not by a process, whose start would take longer than the
+    /// takeover that is measured from here.
+    fn set_port(&self, up: bool) -> Result<u64> {
+        let port = self.plan.cables()[0].port;
+        let switched = self.net.run(|| {
+            let index = if_nametoindex(port)?;
+            let link = LinkUnspec::new_with_index(index);
+            let message = if up { link.up() } else { link.down() }.build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                let (connection, handle, _) = rtnetlink::new_connection()?;
+                tokio::spawn(connection);
+                let before = clock::now_ns();
+                handle.link().set(message).execute().await?;
+                anyhow::Ok(before)
+            })
+        });
+        switched.with_context(|| format!("cannot switch the port of {}", self.name()))
+    }
+}
+
+fn old_octets(mac: &str) -> Result<[u8; 6]> {
+    let octets: Vec<u8> = mac
+        .split(':')
+        .map(|octet| u8::from_str_radix(octet, 16))
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("{mac} is no hardware address"))?;
+    octets
+        .try_into()
+        .ok()
+        .with_context(|| format!("{mac} is no Ethernet address"))
+}
