@@ -13,6 +13,8 @@ pub mod controller;
 pub mod dataplane;
 pub mod event;
 pub mod health;
+#[cfg(test)]
+mod namespace;
 pub mod network;
 pub mod policy;
 pub mod probe;

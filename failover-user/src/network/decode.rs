@@ -33,7 +33,6 @@ pub(super) fn event(message: &RouteNetlinkMessage) -> Option<Event> {
         | RouteNetlinkMessage::DelAddress(_)
         | RouteNetlinkMessage::NewRule(_)
         | RouteNetlinkMessage::DelRule(_) => Some(Event::Routes),
-        // Among others next hop objects, which the crate does not know.
         _ => None,
     }
 }

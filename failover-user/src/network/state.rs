@@ -248,9 +248,15 @@ impl State {
             .map(|backend| (index, backend.address))
     }
 
-    /// The next neighbour that the kernel should resolve.
+    /// The next neighbour that the kernel should resolve, if it still should: a
+    /// kick makes an ordinary entry of one that became permanent meanwhile.
     pub(super) fn next_kick(&mut self) -> Option<Hop> {
-        self.kicks.pop_first()
+        while let Some(hop) = self.kicks.pop_first() {
+            if self.needs_kick(hop) {
+                return Some(hop);
+            }
+        }
+        None
     }
 
     /// What differs from what was told before.

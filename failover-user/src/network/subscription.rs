@@ -6,14 +6,17 @@
 
 use std::io;
 
-use nix::libc;
+use nix::{
+    libc,
+    sys::socket::{setsockopt, sockopt::RcvBufForce},
+};
 use rtnetlink::{
     MulticastGroup,
     packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::RouteNetlinkMessage,
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Error, decode, state::Event};
 
@@ -21,7 +24,8 @@ use super::{Error, decode, state::Event};
 /// does not arrive here.
 const DATAGRAM: usize = 64 * 1024;
 
-/// Room for events that nobody read yet; the kernel caps it at `rmem_max`.
+/// Room for events that nobody read yet, bytes as the kernel counts: about a
+/// thousand of them.
 const QUEUE: usize = 1024 * 1024;
 
 const GROUPS: [MulticastGroup; 9] = [
@@ -101,12 +105,14 @@ impl Subscription {
 fn open() -> io::Result<AsyncFd<Socket>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.set_non_blocking(true)?;
-    socket.set_rx_buf_sz(libc::c_int::try_from(QUEUE).map_err(io::Error::other)?)?;
+    setsockopt(&socket, RcvBufForce, &QUEUE)?;
     socket.bind_auto()?;
     for group in GROUPS {
         socket.add_membership(group as u32)?;
     }
-    AsyncFd::new(socket)
+    // SAFETY: `Socket` owns its descriptor, and nobody replaces or closes it while
+    // the `AsyncFd` owns the `Socket`.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
 
 /// The events of a datagram: messages, each of its length in its first word,

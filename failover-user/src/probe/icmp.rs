@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use nix::libc;
+use nix::{
+    libc,
+    sys::socket::{setsockopt, sockopt::RcvBufForce},
+};
 use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, SurgeError};
 
 use super::{NoVerdict, Outcome, judge};
@@ -20,6 +23,11 @@ const TYPES_V4: [u8; 3] = [0, 3, 11];
 /// ICMP of IPv6 (RFC 4443): destination unreachable, packet too big, time
 /// exceeded, echo reply.
 const TYPES_V6: [u8; 4] = [1, 2, 3, 129];
+
+/// Room for answers that nobody read yet, bytes as the kernel counts: 5,000 of
+/// about 800. The default has room for 250, which a stall of the agent with a
+/// thousand backends overflows; each answer lost so is a backend called dead.
+const QUEUE: usize = 4 * 1024 * 1024;
 
 /// `ICMP_FILTER` of `linux/icmp.h`: a bit set is a type that is not delivered.
 const ICMP_FILTER: libc::c_int = 1;
@@ -41,7 +49,7 @@ pub struct OpenError(#[source] io::Error);
 
 impl Icmp {
     /// Opens the sockets in the network namespace of the calling thread; needs
-    /// `CAP_NET_RAW`, and a tokio runtime to read them in. A host without one of
+    /// `CAP_NET_RAW` and `CAP_NET_ADMIN`, and a tokio runtime to read them in. A host without one of
     /// the families is no error: the probes of that family fail.
     pub fn open() -> Result<Self, OpenError> {
         Ok(Self {
@@ -115,10 +123,9 @@ fn open(kind: ICMP) -> io::Result<Option<Client>> {
     };
     let socket = client.get_socket();
     // SAFETY: `socket` owns the descriptor and lives until the end of this function.
-    restrict(
-        unsafe { BorrowedFd::borrow_raw(socket.get_native_sock()) },
-        kind,
-    )?;
+    let descriptor = unsafe { BorrowedFd::borrow_raw(socket.get_native_sock()) };
+    restrict(descriptor, kind)?;
+    setsockopt(&descriptor, RcvBufForce, &QUEUE)?;
     Ok(Some(client))
 }
 

@@ -15,7 +15,7 @@ pub(super) async fn probe(to: SocketAddr) -> Result<Outcome, NoVerdict> {
 }
 
 /// A connection that closes with RST. An orderly close would leave one side in
-/// TIME_WAIT for a minute: at ten probes a second, 600 dead sockets a backend.
+/// `TIME_WAIT` for a minute: at ten probes a second, 600 dead sockets a backend.
 pub(super) async fn connect(to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = match to {
         SocketAddr::V4(_) => TcpSocket::new_v4(),

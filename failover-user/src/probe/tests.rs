@@ -130,7 +130,7 @@ async fn check(kind: &CheckKind, server: Server, address: IpAddr, expected: Outc
     let row = format!("{kind:?} of {address}, {server:?}: {report:?}");
     assert_eq!((report.backend, report.check), (3, 5), "{row}");
     match (&report.outcome, &expected) {
-        (Outcome::Fail(reason), Outcome::Fail(part)) => assert!(reason.contains(part), "{row}"),
+        (Outcome::Fail(reason), Outcome::Fail(words)) => assert!(reason.contains(words), "{row}"),
         (outcome, expected) => assert_eq!(outcome, expected, "{row}"),
     }
     let waited = report.took >= LIMIT;
@@ -285,7 +285,7 @@ fn many_pingers() {
         for backend in 0..500_u16 {
             let [high, low] = backend.to_be_bytes();
             let address = IpAddr::from([127, 1, high, low]);
-            let interval = Duration::from_millis(100);
+            let interval = Duration::from_millis(250);
             let check = Check {
                 interval,
                 timeout: interval,
@@ -302,13 +302,13 @@ fn many_pingers() {
             tasks.spawn(prober.run());
         }
         let mut seen = [0; 500];
-        for _ in 0..5000 {
+        for _ in 0..2500 {
             let report = received.recv().await.unwrap();
             assert_eq!(report.outcome, Outcome::Pass, "{report:?}");
             seen[report.backend] += 1;
         }
         assert!(
-            seen.iter().all(|&seen| (5..=20).contains(&seen)),
+            seen.iter().all(|&seen| (2..=10).contains(&seen)),
             "{seen:?}"
         );
     });

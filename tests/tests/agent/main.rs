@@ -1,0 +1,10 @@
+//! The real agent and the real program, on real traffic in namespaces.
+
+mod bystanders;
+mod commands;
+mod failback;
+mod network;
+mod scale;
+mod survival;
+mod takeover;
+mod world;
