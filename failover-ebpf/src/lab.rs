@@ -2,6 +2,11 @@
 
 #![no_std]
 #![no_main]
+#![expect(
+    missing_docs,
+    unreachable_pub,
+    reason = "the xdp macro makes public functions without documentation"
+)]
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 

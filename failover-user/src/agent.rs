@@ -388,7 +388,9 @@ struct News(AsyncFd<RingBuf<MapData>>);
 
 impl News {
     fn new(ring: RingBuf<MapData>) -> std::io::Result<Self> {
-        AsyncFd::new(ring).map(Self)
+        // SAFETY: the ring buffer owns its descriptor and keeps it until it is dropped.
+        let registered = unsafe { AsyncFd::register(ring) };
+        Ok(Self(registered?))
     }
 
     async fn next(&mut self) -> std::io::Result<NextHopMissing> {

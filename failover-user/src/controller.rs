@@ -424,3 +424,6 @@ impl Controller {
         &self.config.backends[backend].name
     }
 }
+
+#[cfg(test)]
+mod tests;

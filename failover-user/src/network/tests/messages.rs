@@ -22,6 +22,7 @@ fn the_interface_for_an_address() {
         address: address(text),
         prefix: address(text),
         length,
+        ours: false,
     });
     let check = |text, candidates: &[u32], expected| {
         assert_eq!(
