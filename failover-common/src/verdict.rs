@@ -36,6 +36,9 @@ pub enum Verdict {
     NoRoute = 14,
     /// Dropped: longer than the way to the client allows.
     TooBig = 15,
+    /// Passed: from a backend, but this host does not forward on the interface
+    /// it came in by: the kernel looks up no route then.
+    ForwardingDisabled = 16,
 }
 
 /// What becomes of a packet with a verdict.
@@ -53,7 +56,7 @@ pub enum Action {
 
 impl Verdict {
     /// Every verdict, at the index that is its number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ForwardedTx,
         Self::ForwardedRedirect,
         Self::ReturnedTx,
@@ -70,6 +73,7 @@ impl Verdict {
         Self::ClientUnresolved,
         Self::NoRoute,
         Self::TooBig,
+        Self::ForwardingDisabled,
     ];
 
     /// How many there are: the size of the `VERDICTS` map.
@@ -88,7 +92,8 @@ impl Verdict {
             | Self::Fragment
             | Self::OtherProtocol
             | Self::NoService
-            | Self::ForThisHost => Action::Pass,
+            | Self::ForThisHost
+            | Self::ForwardingDisabled => Action::Pass,
             Self::NoBackend
             | Self::BackendUnresolved
             | Self::ClientUnresolved
@@ -117,6 +122,7 @@ impl Verdict {
             Self::ClientUnresolved => "client_unresolved",
             Self::NoRoute => "no_route",
             Self::TooBig => "too_big",
+            Self::ForwardingDisabled => "forwarding_disabled",
         }
     }
 }

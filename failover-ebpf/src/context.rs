@@ -53,7 +53,7 @@ impl Frame for Context {
     }
 
     #[inline(always)]
-    fn len(&self) -> usize {
+    fn length(&self) -> usize {
         self.xdp.data_end() - self.xdp.data()
     }
 }

@@ -10,7 +10,7 @@ pub trait Frame {
     /// Copies a value into the frame.
     fn store<T: Copy>(&mut self, offset: usize, value: T) -> Option<()>;
     /// Length of the frame, bytes.
-    fn len(&self) -> usize;
+    fn length(&self) -> usize;
 }
 
 /// A frame in memory that is not the kernel's: for tests on the host.
@@ -28,7 +28,7 @@ impl Frame for [u8] {
         Some(())
     }
 
-    fn len(&self) -> usize {
-        <[u8]>::len(self)
+    fn length(&self) -> usize {
+        self.len()
     }
 }

@@ -36,7 +36,7 @@ pub fn failover(ctx: XdpContext) -> u32 {
     let verdict = match handle(&mut context) {
         Ok(verdict) | Err(verdict) => verdict,
     };
-    maps::count_verdict(verdict, context.len());
+    maps::count_verdict(verdict, context.length());
     match verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => {
@@ -56,13 +56,13 @@ fn handle(context: &mut Context) -> Result<Verdict, Verdict> {
             let choice = select::select(service)?;
             let next_hop = transmit::to_backend(&choice)?;
             rewrite::to_backend(context, &packet, service, &choice, &next_hop)?;
-            maps::count_forwarded(choice.index, context.len());
+            maps::count_forwarded(choice.index, context.length());
             Ok(transmit::forward(context, &next_hop))
         }
         Match::Answer(reverse) => {
             let next_hop = transmit::to_client(context, &packet)?;
             rewrite::to_client(context, &packet, &reverse, &next_hop)?;
-            maps::count_returned(reverse.index, context.len());
+            maps::count_returned(reverse.index, context.length());
             Ok(transmit::give_back(context, &next_hop))
         }
     }

@@ -110,7 +110,7 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Pac
     let l4 = l3 + length_of_header;
     check_l4(protocol, usize::from(total_length), length_of_header)?;
     let (source_port, destination_port) = ports(frame, protocol, l4)?;
-    let [.., a, b, c, d, e, f, g, h] = header;
+    let [.., s0, s1, s2, s3, d0, d1, d2, d3] = header;
     Ok(Packet {
         family: Family::V4,
         tagged,
@@ -119,8 +119,8 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Pac
         total_length,
         l3,
         l4,
-        source: Address::from_v4([a, b, c, d]),
-        destination: Address::from_v4([e, f, g, h]),
+        source: Address::from_v4([s0, s1, s2, s3]),
+        destination: Address::from_v4([d0, d1, d2, d3]),
         source_port,
         destination_port,
     })
@@ -178,7 +178,7 @@ const _: () = assert!(size_of::<HeaderV6>() == IPV6);
 /// The packet must be all there; the frame may be longer (padding).
 #[inline(always)]
 fn check_length<F: Frame + ?Sized>(frame: &F, l3: usize, total_length: u16) -> Result<(), Verdict> {
-    if l3 + usize::from(total_length) > frame.len() {
+    if l3 + usize::from(total_length) > frame.length() {
         return Err(Verdict::Truncated);
     }
     Ok(())

@@ -71,6 +71,7 @@ pub(crate) fn to_client(
 }
 
 /// Where an address lies in the IP header and its port in the one behind it.
+#[derive(Clone, Copy)]
 struct Field {
     v4: usize,
     v6: usize,

@@ -3,8 +3,8 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
-        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
-        BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
+        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
+        BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
     },
     helpers::{bpf_fib_lookup as fib_lookup, bpf_redirect},
 };
@@ -16,6 +16,13 @@ use crate::{context::Context, maps::EVENTS, select::Choice};
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "64"
+)]
+const FIB_LENGTH: i32 = size_of::<bpf_fib_lookup>() as i32;
+
 /// Where a frame goes next.
 pub(crate) struct NextHop {
     pub(crate) ifindex: u32,
@@ -25,6 +32,10 @@ pub(crate) struct NextHop {
 
 /// The way to a backend: the agent keeps it in the backend's entry.
 #[inline(always)]
+#[expect(
+    clippy::cast_ptr_alignment,
+    reason = "both MACs lie at multiples of eight"
+)]
 pub(crate) fn to_backend(choice: &Choice) -> Result<NextHop, Verdict> {
     let backend = choice.backend;
     // SAFETY: entries of an array map live as long as the map; the agent
@@ -77,16 +88,11 @@ pub(crate) fn to_client(context: &Context, packet: &Packet) -> Result<NextHop, V
         }
     }
     // SAFETY: both pointers are valid for the lengths given.
-    let result = unsafe {
-        fib_lookup(
-            context.xdp.as_ptr(),
-            &raw mut fib,
-            size_of::<bpf_fib_lookup>() as i32,
-            0,
-        )
-    };
-    match result as u32 {
+    let result = unsafe { fib_lookup(context.xdp.as_ptr(), &raw mut fib, FIB_LENGTH, 0) };
+    // A negative result is an errno: no route, as far as we can tell.
+    match u32::try_from(result).unwrap_or(u32::MAX) {
         BPF_FIB_LKUP_RET_SUCCESS => {}
+        BPF_FIB_LKUP_RET_FWD_DISABLED => return Err(Verdict::ForwardingDisabled),
         BPF_FIB_LKUP_RET_NOT_FWDED => return Err(Verdict::ForThisHost),
         BPF_FIB_LKUP_RET_NO_NEIGH => {
             tell_next_hop_missing(&fib, packet.family);
@@ -161,8 +167,8 @@ fn tell_next_hop_missing(fib: &bpf_fib_lookup, family: Family) {
 
 #[inline(always)]
 fn mac(word: u64) -> [u8; 6] {
-    let [a, b, c, d, e, f, _, _] = word.to_ne_bytes();
-    [a, b, c, d, e, f]
+    let [mac @ .., _, _] = word.to_ne_bytes();
+    mac
 }
 
 #[inline(always)]

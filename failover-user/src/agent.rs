@@ -3,33 +3,31 @@
 //!
 //! Cancelling it leaves the data path as it is: fail static.
 
+mod answers;
+mod news;
+
 use std::{
     collections::{BTreeSet, HashMap},
-    fs::File,
     net::IpAddr,
-    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use aya::maps::{MapData, RingBuf};
-use failover_common::NextHopMissing;
+use failover_common::{Forward, NextHopMissing};
 use log::{error, info, warn};
 use nix::time::{ClockId, clock_gettime};
 use tokio::{
-    io::unix::AsyncFd,
     signal::unix::{SignalKind, signal},
     sync::{broadcast, mpsc, oneshot},
+    task::JoinSet,
     time::Instant,
 };
 
+use self::news::News;
 use crate::{
-    api::{self, Answer, Call, Request},
+    api,
     config::Config,
-    controller::{
-        Controller,
-        status::{InterfaceStatus, Status, Traffic, VerdictStatus},
-    },
+    controller::{Controller, status::InterfaceStatus},
     dataplane::{
         Dataplane,
         kernel::{Counters, Kernel, KernelMaps},
@@ -46,6 +44,12 @@ const FOLLOWERS: usize = 1024;
 /// How often the kernel is asked at most to resolve one next hop.
 const KICK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a start waits for neighbours that do not answer.
+const LOOK_AROUND: Duration = Duration::from_millis(500);
+
+/// How soon something that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Next hops of clients that are remembered as asked for; then all are forgotten.
 const KICKED: usize = 4096;
 
@@ -55,11 +59,11 @@ const KICKED: usize = 4096;
 ///
 /// It cannot start. Once it runs, it goes on whatever happens.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let _lock = lock(&config.agent.api)?;
     let netlink = Netlink::open()?;
     let links = netlink.links().await?;
     let names: Vec<String> = links.iter().map(|(name, _)| name.clone()).collect();
     config.check_interfaces(&names)?;
+    check_forwarding(&config)?;
     let listener = api::bind(&config.agent.api, config.agent.api_group.as_deref())?;
 
     let mut kernel = Kernel::load(&config.agent.pin_path)?;
@@ -75,16 +79,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         kicked: HashMap::new(),
         interfaces: Vec::new(),
         started: now(),
+        apply_again: None,
         kernel,
         netlink,
     };
+    let (changes, mut observed) = mpsc::channel(network::CHANGES);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(watch(agent.addresses(), changes));
+    agent.look_around(&mut observed).await;
     // The maps first, then the program that reads them.
     agent.apply();
     agent.attach(&links).await?;
     agent.kernel.finish()?;
     agent.own_addresses().await?;
     agent.record(Event::new(now(), What::Started { adopted }));
-    let result = agent.serve(listener).await;
+    let result = agent.serve(listener, observed, tasks).await;
     info!("the agent stops; the data path goes on as it is (failover detach removes it)");
     result
 }
@@ -100,9 +109,40 @@ struct Agent {
     kicked: HashMap<(u32, IpAddr), Duration>,
     interfaces: Vec<InterfaceStatus>,
     started: Duration,
+    /// When to repeat a reconciliation that failed.
+    apply_again: Option<Duration>,
 }
 
 impl Agent {
+    fn addresses(&self) -> Vec<IpAddr> {
+        let backends = &self.controller.config().backends;
+        backends.iter().map(|backend| backend.address).collect()
+    }
+
+    /// Learns the way to every backend before the program sees a packet, so that
+    /// maps which are new do not drop any. Not for long: a backend that is dead
+    /// never answers.
+    async fn look_around(&mut self, observed: &mut mpsc::Receiver<Change>) {
+        let enough = Instant::now() + LOOK_AROUND;
+        while self
+            .controller
+            .desired()
+            .backends
+            .values()
+            .any(|entry| entry.ifindex == 0)
+        {
+            match tokio::time::timeout_at(enough, observed.recv()).await {
+                Ok(Some(Change::Backend { backend, reach })) => {
+                    if self.controller.reached(backend, &reach, now()) {
+                        self.controller.settle(now());
+                    }
+                }
+                Ok(Some(Change::Link { .. })) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
     async fn attach(&mut self, links: &[(String, u32)]) -> anyhow::Result<()> {
         let config = self.controller.config().agent.clone();
         for (name, ifindex) in links {
@@ -140,24 +180,20 @@ impl Agent {
             .context("cannot add the service addresses")
     }
 
-    async fn serve(mut self, listener: tokio::net::UnixListener) -> anyhow::Result<()> {
-        let (reports, mut reported) = mpsc::channel(probe::REPORTS);
-        let (changes, mut changed) = mpsc::channel(network::CHANGES);
-        let (calls, mut called) = mpsc::channel(api::CALLS);
+    async fn serve(
+        mut self,
+        listener: tokio::net::UnixListener,
+        mut observed: mpsc::Receiver<Change>,
+        mut tasks: JoinSet<()>,
+    ) -> anyhow::Result<()> {
+        let (reports, mut outcomes) = mpsc::channel(probe::REPORTS);
+        let (calls, mut requests) = mpsc::channel(api::CALLS);
         let (_stop, stopped) = oneshot::channel();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut news = News::new(self.kernel.events()?)?;
 
         let backends = &self.controller.config().backends;
-        let addresses = backends.iter().map(|backend| backend.address).collect();
-        let mut tasks = tokio::task::JoinSet::new();
-        let watcher = Watcher::new(addresses)?;
-        tasks.spawn(async move {
-            if let Err(error) = watcher.run(changes).await {
-                error!("neighbours and links are not watched any more: {error}");
-            }
-        });
         let icmp = Icmp::open()?;
         for (number, backend) in backends.iter().enumerate() {
             for (check, config) in backend.checks.iter().enumerate() {
@@ -170,14 +206,19 @@ impl Agent {
         tasks.spawn(api::serve(listener, calls, stopped));
 
         loop {
-            let deadline = self.controller.deadline();
+            let deadline = self
+                .controller
+                .deadline()
+                .into_iter()
+                .chain(self.apply_again)
+                .min();
             tokio::select! {
                 biased;
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
-                Some(report) = reported.recv() => self.probed(report),
-                Some(change) = changed.recv() => self.network_changed(change).await,
-                Some(call) = called.recv() => self.answer(call),
+                Some(report) = outcomes.recv() => self.probed(report),
+                Some(change) = observed.recv() => self.network_changed(change).await,
+                Some(call) = requests.recv() => self.answer(call),
                 Ok(missing) = news.next() => self.resolve(&missing).await,
                 () = sleep_until(deadline) => {
                     self.controller.advance(now());
@@ -274,8 +315,10 @@ impl Agent {
     }
 
     fn apply(&mut self) {
-        if let Err(error) = self.dataplane.apply(self.controller.desired()) {
-            // The next call goes on from where this one ended.
+        let applied = self.dataplane.apply(self.controller.desired());
+        // The next call goes on from where this one ended.
+        self.apply_again = applied.is_err().then(|| now() + AGAIN);
+        if let Err(error) = applied {
             error!("{error}");
         }
         for event in self.controller.take_events() {
@@ -293,64 +336,6 @@ impl Agent {
         // Nobody follows: fine.
         let _ = self.followers.send(event.clone());
         self.history.push(event);
-    }
-
-    fn answer(&mut self, call: Call) {
-        match call.request {
-            Request::Status => {
-                let answer = match self.status() {
-                    Ok(status) => Answer::Status(Box::new(status)),
-                    Err(error) => Answer::Refused {
-                        error: format!("{error:#}"),
-                    },
-                };
-                reply(&call.answers, answer);
-            }
-            Request::Switch { service, to } => {
-                let switched = self.controller.switch(&service, to.as_deref(), now());
-                self.apply();
-                reply(
-                    &call.answers,
-                    match switched {
-                        Ok((from, to)) => Answer::Switched { from, to },
-                        Err(error) => Answer::Refused {
-                            error: error.to_string(),
-                        },
-                    },
-                );
-            }
-            Request::Events { follow } => {
-                let past = self.history.all();
-                let live = follow.then(|| self.followers.subscribe());
-                tokio::spawn(tell(past, live, call.answers));
-            }
-        }
-    }
-
-    fn status(&self) -> anyhow::Result<Status> {
-        let mut status = self.controller.status();
-        env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
-        status.pid = std::process::id();
-        status.uptime_ms = u64::try_from((now().saturating_sub(self.started)).as_millis())?;
-        status.map_writes = self.dataplane.writes();
-        for interface in &self.interfaces {
-            status.interfaces.push(InterfaceStatus {
-                name: interface.name.clone(),
-                xdp: interface.xdp.clone(),
-            });
-        }
-        for (number, backend) in status.backends.iter_mut().enumerate() {
-            let counters = self.counters.backend(self.controller.index(number))?;
-            backend.forwarded = counters.forwarded.into();
-            backend.returned = counters.returned.into();
-        }
-        for (verdict, counter) in self.counters.verdicts()? {
-            status.verdicts.push(VerdictStatus {
-                verdict: verdict.name().to_owned(),
-                traffic: counter.into(),
-            });
-        }
-        Ok(status)
     }
 
     /// The data path could not answer a client: have the kernel find its next hop.
@@ -374,69 +359,47 @@ impl Agent {
     }
 }
 
-impl From<failover_common::Counter> for Traffic {
-    fn from(counter: failover_common::Counter) -> Self {
-        Self {
-            packets: counter.packets,
-            bytes: counter.bytes,
-        }
-    }
-}
-
-/// The data path's ring buffer as a stream.
-struct News(AsyncFd<RingBuf<MapData>>);
-
-impl News {
-    fn new(ring: RingBuf<MapData>) -> std::io::Result<Self> {
-        // SAFETY: the ring buffer owns its descriptor and keeps it until it is dropped.
-        let registered = unsafe { AsyncFd::register(ring) };
-        Ok(Self(registered?))
-    }
-
-    async fn next(&mut self) -> std::io::Result<NextHopMissing> {
-        loop {
-            let mut ready = self.0.readable_mut().await?;
-            while let Some(item) = ready.get_inner_mut().next() {
-                if let Ok(news) = bytemuck::try_pod_read_unaligned(&item) {
-                    return Ok(news);
-                }
-            }
-            ready.clear_ready();
-        }
-    }
-}
-
-/// Tells one client the past, and with `live` what happens from now on.
-async fn tell(
-    past: Vec<Event>,
-    live: Option<broadcast::Receiver<Event>>,
-    answers: mpsc::Sender<Answer>,
-) {
-    for event in past {
-        if answers.send(Answer::Event(event)).await.is_err() {
-            return;
-        }
-    }
-    let Some(mut live) = live else {
-        reply(&answers, Answer::End);
-        return;
-    };
+/// Watches the network, also after an error.
+async fn watch(addresses: Vec<IpAddr>, changes: mpsc::Sender<Change>) {
     loop {
-        match live.recv().await {
-            Ok(event) => {
-                if answers.send(Answer::Event(event)).await.is_err() {
-                    return;
-                }
-            }
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return,
+        let ended = match Watcher::new(addresses.clone()) {
+            Ok(watcher) => watcher.run(changes.clone()).await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(()) => return,
+            Err(error) => error!("neighbours and links are not watched for a while: {error}"),
         }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
-fn reply(answers: &mpsc::Sender<Answer>, answer: Answer) {
-    // The client has gone, or does not read: it is its loss.
-    let _ = answers.try_send(answer);
+/// The answers of `nat` find their way by the kernel's routes, which it only
+/// looks up where it forwards.
+fn check_forwarding(config: &Config) -> anyhow::Result<()> {
+    for service in &config.services {
+        if service.forward != Forward::Nat {
+            continue;
+        }
+        let family = if service.address.is_ipv4() {
+            "ipv4"
+        } else {
+            "ipv6"
+        };
+        for interface in &config.agent.interfaces {
+            let path = format!("/proc/sys/net/{family}/conf/{interface}/forwarding");
+            let value =
+                std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            if value.trim() == "0" {
+                bail!(
+                    "service `{}` uses nat, but {interface} does not forward {family}: write `sysctl -w net.{family}.conf.{}.forwarding=1`",
+                    service.name,
+                    interface.replace('.', "/")
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn sleep_until(deadline: Option<Duration>) {
@@ -452,22 +415,4 @@ async fn sleep_until(deadline: Option<Duration>) {
 fn now() -> Duration {
     // It cannot fail with this clock on Linux.
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
-}
-
-/// Two agents on one socket would undo each other's work.
-fn lock(api: &Path) -> anyhow::Result<File> {
-    let mut path = PathBuf::from(api).into_os_string();
-    path.push(".lock");
-    let path = PathBuf::from(path);
-    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => bail!(
-            "an agent is running already with the socket {}: stop it first",
-            api.display()
-        ),
-        Err(std::fs::TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
 }

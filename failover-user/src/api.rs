@@ -87,6 +87,9 @@ pub enum ApiError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Another agent listens there.
+    #[error("{0}: an agent is running already with this socket: stop it first")]
+    InUse(PathBuf),
     /// No such group.
     #[error("no group `{0}` on this host: create it or change agent.api_group")]
     NoGroup(String),
@@ -110,12 +113,12 @@ pub enum ApiError {
     },
 }
 
-/// Makes the socket, for root and the members of `group` only. An old socket
-/// file is replaced: the caller holds the lock that says no agent uses it.
+/// Makes the socket, for root and the members of `group` only. The file of an
+/// agent that is gone is replaced.
 ///
 /// # Errors
 ///
-/// The path cannot be used, or there is no such group.
+/// The path cannot be used, an agent listens there, or there is no such group.
 pub fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, ApiError> {
     let failed = |source| ApiError::Serve {
         path: path.to_owned(),
@@ -128,6 +131,9 @@ pub fn bind(path: &Path, group: Option<&str>) -> Result<UnixListener, ApiError> 
             _ => return Err(ApiError::NoGroup(name.to_owned())),
         },
     };
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(ApiError::InUse(path.to_owned()));
+    }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}

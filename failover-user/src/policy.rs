@@ -170,7 +170,11 @@ impl Policy {
         if sorted.into_iter().eq(0..eligible.len()) {
             policy.front = order[0];
             policy.serving = policy.first_of(order.iter().copied());
-            policy.switched = switched && policy.backends[policy.serving].eligible;
+            // A switch puts its target first. If somebody else serves, that was a
+            // takeover, which writes no order: the choice is over.
+            policy.switched = switched
+                && policy.serving == policy.front
+                && policy.backends[policy.serving].eligible;
             policy.bring_to_front();
         }
         policy

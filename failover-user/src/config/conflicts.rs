@@ -34,6 +34,35 @@ pub(super) struct Taken<'a> {
     backend_addresses: HashMap<IpAddr, (String, Place)>,
     /// The service whose answers come from there.
     reverse: HashMap<ReverseKey, (String, Place)>,
+    /// All the ways back from one address and protocol.
+    ways: HashMap<(IpAddr, u8), Vec<Way>>,
+}
+
+/// The way back from a port of a backend to a service.
+#[derive(Clone, Debug)]
+struct Way {
+    /// On the backend; 0: every port.
+    port: u16,
+    vip: IpAddr,
+    /// Of the service; 0: every port.
+    vip_port: u16,
+    service: String,
+    place: Place,
+}
+
+impl Way {
+    /// Whether an answer could belong to either, though only one of the two is
+    /// for every port: the one that is not decides how it is rewritten, which
+    /// is right only where both would rewrite it alike.
+    fn confuses(&self, other: &Self) -> bool {
+        let one = match (self.port, other.port) {
+            (0, 0) => return false,
+            (0, _) => other,
+            (_, 0) => self,
+            _ => return false,
+        };
+        self.vip != other.vip || one.port != one.vip_port
+    }
 }
 
 impl<'a> Taken<'a> {
@@ -47,6 +76,7 @@ impl<'a> Taken<'a> {
             backend_names: HashMap::new(),
             backend_addresses: HashMap::new(),
             reverse: HashMap::new(),
+            ways: HashMap::new(),
         }
     }
 
@@ -192,6 +222,24 @@ impl<'a> Taken<'a> {
         if self.reverse.len() == MAX_SERVICES && !self.reverse.contains_key(&key) {
             return Err(source.error(place, Problem::TooManyReverse));
         }
+        let way = Way {
+            port,
+            vip: service.address,
+            vip_port: service.port,
+            service: service.name.clone(),
+            place: place.clone(),
+        };
+        let ways = self.ways.entry((address, key.protocol)).or_default();
+        if let Some(other) = ways.iter().find(|other| way.confuses(other)) {
+            let problem = Problem::ReverseCollision {
+                what: describe(address, port.max(other.port), service),
+                every_port: true,
+                service: other.service.clone(),
+                first: source.line(other.place.clone()),
+            };
+            return Err(source.error(place, problem));
+        }
+        ways.push(way);
         match self.reverse.entry(key) {
             // By another service: in one, [`Roster`] lets a server be only once.
             Entry::Occupied(taken) => {

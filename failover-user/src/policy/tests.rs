@@ -267,3 +267,21 @@ fn adopted_goes_on_with_who_serves() {
         );
     }
 }
+
+/// The operator chose 2; it died and 1 took over, without a write. The next
+/// agent must not take that for the operator's choice.
+#[test]
+fn a_choice_that_died_is_not_handed_on() {
+    let rows = [
+        ([false, true, true], State::Switched),
+        ([false, true, false], State::Best),
+    ];
+    for (eligible, want) in rows {
+        let eligible = eligible.map(|eligible| Eligibility {
+            eligible,
+            held_at: 0,
+        });
+        let policy = Policy::adopted(AUTO, &[2, 0, 1], true, &eligible, ms(5));
+        assert_eq!(policy.state(), want, "{eligible:?}");
+    }
+}

@@ -41,12 +41,7 @@ fn commands() -> Result<()> {
         "the backend already serves",
     );
     check(&world, &["frobnicate"], 2, "unrecognized subcommand");
-    check(
-        &world,
-        &["run", "-c", config],
-        1,
-        "an agent is running already",
-    );
+    check(&world, &["run", "-c", config], 1, "an agent is running");
     check(
         &world,
         &["switch", "udp-V4", "--json"],
@@ -138,4 +133,25 @@ fn an_interface_that_does_not_exist_is_named() -> Result<()> {
         "{text}"
     );
     world.served_by("primary").context("the data path goes on")
+}
+
+/// `nat` needs the director to forward: without, nobody would get an answer.
+#[test]
+fn forwarding_that_is_off_is_named() -> Result<()> {
+    let mut world = World::new(Options::default(), "")?;
+    world.agent.terminate()?;
+    let set = |value: &str| {
+        let sysctl = ("ipv4/conf/eth0/forwarding", value);
+        world.lab.director.namespace().sysctl(&[sysctl])
+    };
+    set("0")?;
+    let refused = world.agent.restart();
+    let error = format!("{:#}", refused.expect_err("the agent refuses"));
+    ensure!(
+        error.contains("sysctl -w net.ipv4.conf.eth0.forwarding=1"),
+        "{error}"
+    );
+    set("1")?;
+    world.agent.restart()?;
+    world.served_by("primary")
 }

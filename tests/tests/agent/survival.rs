@@ -52,10 +52,7 @@ fn agent_killed_restarted_and_upgraded_without_a_loss() -> Result<()> {
 /// The same program in another file: what an upgrade installs.
 fn another_binary() -> Result<tempfile::TempDir> {
     let directory = tempfile::tempdir()?;
-    let binary = match std::env::var_os("FAILOVER_BIN") {
-        Some(path) => path.into(),
-        None => lab::machine::binary("failover")?,
-    };
+    let binary = crate::world::binary()?;
     fs::copy(binary, directory.path().join("failover"))?;
     Ok(directory)
 }
@@ -79,6 +76,11 @@ fn detach_leaves_nothing() -> Result<()> {
         let mut world = World::new(options, "")?;
         let refused = detach(&world)?;
         ensure!(!refused.status.success(), "the agent runs: {refused:?}");
+        let elsewhere = detach_with(&world, "/nowhere.sock")?;
+        ensure!(
+            !elsewhere.status.success(),
+            "with any socket: {elsewhere:?}"
+        );
         world.agent.terminate()?;
         let pins = world.agent.pin_path().to_owned();
         ensure!(pins.join("links").read_dir()?.count() == options_interfaces(&world));
@@ -99,6 +101,14 @@ fn detach_leaves_nothing() -> Result<()> {
 
 fn options_interfaces(world: &World) -> usize {
     world.lab.director_interfaces().len()
+}
+
+/// `failover detach` with a socket that is not the agent's.
+fn detach_with(world: &World, api: &str) -> Result<std::process::Output> {
+    let binary = crate::world::binary()?;
+    let mut command = world.lab.director.namespace().command(&binary);
+    command.args(["detach", "--api", api, "--pin-path"]);
+    Ok(command.arg(world.agent.pin_path()).output()?)
 }
 
 /// `failover detach`, which needs to be in the director's namespace.

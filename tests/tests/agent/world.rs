@@ -175,6 +175,14 @@ address = "{standby}"
     }
 }
 
+/// The agent's binary.
+pub(crate) fn binary() -> Result<std::path::PathBuf> {
+    match std::env::var_os("FAILOVER_BIN") {
+        Some(path) => Ok(path.into()),
+        None => lab::machine::binary("failover"),
+    }
+}
+
 /// The element of a status table with this name.
 pub(crate) fn named<'a>(status: &'a Value, table: &str, name: &str) -> &'a Value {
     status[table]

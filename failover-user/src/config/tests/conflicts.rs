@@ -106,6 +106,24 @@ fn between_services() {
             "19: answers from 10.1.0.1, every tcp port, already go back as service `a` (line 10): write a port for each \
              service, or forward = \"dsr\" in one of the two services",
         ),
+        (
+            "one way back, of one port and of every port",
+            services(&[
+                ("a", "10.0.0.1", 0, "", &[("x", "10.1.0.1", "")]),
+                ("b", "10.0.0.2", 80, "", &[("x", "10.1.0.1", "")]),
+            ]),
+            "19: answers from 10.1.0.1, tcp port 80, already go back as service `a` (line 10): write a port for each \
+             service, or forward = \"dsr\" in one of the two services",
+        ),
+        (
+            "one way back, of one port to another and of every port",
+            services(&[
+                ("a", "10.0.0.1", 80, "", &[("x", "10.1.0.1", "port = 8080")]),
+                ("b", "10.0.0.1", 0, "", &[("x", "10.1.0.1", "")]),
+            ]),
+            "19: answers from 10.1.0.1, tcp port 8080, already go back as service `a` (line 11): write a port for each \
+             service, or forward = \"dsr\" in one of the two services",
+        ),
     ]);
 }
 
@@ -155,10 +173,10 @@ fn what_can_be_shared() {
             ],
         ),
         (
-            "a server: the entry of one port wins over that of every port",
+            "a server, by one port and by every port of the same VIP",
             &[
                 ("a", "10.0.0.1", 0, "", &[("x", "10.1.0.1", "")]),
-                ("b", "10.0.0.2", 80, "", &[("x", "10.1.0.1", "")]),
+                ("b", "10.0.0.1", 80, "", &[("x", "10.1.0.1", "")]),
             ],
         ),
         (

@@ -1,0 +1,62 @@
+//! News on their way through the agent: in from the data path, out to followers.
+
+use aya::maps::{MapData, RingBuf};
+use failover_common::NextHopMissing;
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{broadcast, mpsc},
+};
+
+use crate::{api::Answer, event::Event};
+
+/// The data path's ring buffer as a stream.
+pub(super) struct News(AsyncFd<RingBuf<MapData>>);
+
+impl News {
+    pub(super) fn new(ring: RingBuf<MapData>) -> std::io::Result<Self> {
+        // SAFETY: the ring buffer owns its descriptor and keeps it until it is dropped.
+        let registered = unsafe { AsyncFd::register(ring) };
+        Ok(Self(registered?))
+    }
+
+    pub(super) async fn next(&mut self) -> std::io::Result<NextHopMissing> {
+        loop {
+            let mut ready = self.0.readable_mut().await?;
+            while let Some(item) = ready.get_inner_mut().next() {
+                if let Ok(news) = bytemuck::try_pod_read_unaligned(&item) {
+                    return Ok(news);
+                }
+            }
+            ready.clear_ready();
+        }
+    }
+}
+
+/// Tells one client the past, and with `live` what happens from now on.
+pub(super) async fn tell(
+    past: Vec<Event>,
+    live: Option<broadcast::Receiver<Event>>,
+    answers: mpsc::Sender<Answer>,
+) {
+    for event in past {
+        if answers.send(Answer::Event(event)).await.is_err() {
+            return;
+        }
+    }
+    let Some(mut live) = live else {
+        // The client has gone: it is its loss.
+        let _ = answers.send(Answer::End).await;
+        return;
+    };
+    loop {
+        match live.recv().await {
+            Ok(event) => {
+                if answers.send(Answer::Event(event)).await.is_err() {
+                    return;
+                }
+            }
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}

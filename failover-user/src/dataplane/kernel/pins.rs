@@ -1,0 +1,165 @@
+//! The pins in bpffs, by which the data path outlives the agent.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::maps::MapInfo;
+use failover_common::{
+    Backend, BackendCounters, Counter, LAYOUT, MAX_BACKENDS, MAX_SERVICES, Reverse, ReverseKey,
+    Service, ServiceKey, Verdict,
+};
+use log::{info, warn};
+
+use super::KernelError;
+
+/// The maps that outlive the agent.
+pub(super) const PINNED_MAPS: [&str; 5] = [
+    "SERVICES",
+    "REVERSE",
+    "BACKENDS",
+    "VERDICTS",
+    "BACKEND_COUNTERS",
+];
+
+/// `statfs` type of a BPF file system (linux/magic.h).
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// Removes every pin under `pin_path`, and with the pins the links, the program
+/// and the maps. Returns whether there was anything.
+///
+/// # Errors
+///
+/// A pin cannot be removed.
+pub fn detach(pin_path: &Path) -> Result<bool, KernelError> {
+    let existed = pin_path.exists();
+    let _lock = if existed { Some(lock(pin_path)?) } else { None };
+    // The links first: the interfaces are free before the maps go.
+    remove(&pin_path.join("links"))?;
+    remove(pin_path)?;
+    Ok(existed)
+}
+
+/// Locks the pins for one agent: it ends with the file, however the agent ends.
+///
+/// # Errors
+///
+/// Another agent has them.
+pub(super) fn lock(pin_path: &Path) -> Result<fs::File, KernelError> {
+    let failed = |source| KernelError::Pin {
+        path: pin_path.to_owned(),
+        action: "lock it",
+        source,
+    };
+    let directory = fs::File::open(pin_path).map_err(failed)?;
+    match directory.try_lock() {
+        Ok(()) => Ok(directory),
+        Err(fs::TryLockError::WouldBlock) => Err(KernelError::InUse(pin_path.to_owned())),
+        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+pub(super) fn maps_directory(pin_path: &Path) -> PathBuf {
+    pin_path.join(format!("layout-{LAYOUT}"))
+}
+
+/// A map under our layout's name that is not of its sizes is of no use to us.
+pub(super) fn discard_incompatible(maps: &Path) -> Result<(), KernelError> {
+    // Sizes of key and value in bytes, and the number of entries.
+    let shape = |name| -> (usize, usize, usize) {
+        match name {
+            "SERVICES" => (size_of::<ServiceKey>(), size_of::<Service>(), MAX_SERVICES),
+            "REVERSE" => (size_of::<ReverseKey>(), size_of::<Reverse>(), MAX_SERVICES),
+            "BACKENDS" => (4, size_of::<Backend>(), MAX_BACKENDS),
+            "VERDICTS" => (4, size_of::<Counter>(), Verdict::COUNT),
+            _ => (4, size_of::<BackendCounters>(), MAX_BACKENDS),
+        }
+    };
+    for name in PINNED_MAPS {
+        let pin = maps.join(name);
+        let fits = MapInfo::from_pin(&pin).is_ok_and(|info| {
+            let (key, value) = (info.key_size() as usize, info.value_size() as usize);
+            (key, value, info.max_entries() as usize) == shape(name)
+        });
+        if pin.exists() && !fits {
+            warn!(
+                "{}: not a map of this version: the state is replaced",
+                pin.display()
+            );
+            return remove(maps).and_then(|()| create_directory(maps));
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that `pin_path` lies on a BPF file system.
+pub(super) fn mount_bpf_fs(pin_path: &Path) -> Result<(), KernelError> {
+    const USUAL: &str = "/sys/fs/bpf";
+    let is_bpf_fs = |path: &Path| {
+        nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type().0 == BPF_FS_MAGIC)
+    };
+    let existing = pin_path.ancestors().find(|path| path.exists());
+    if existing.is_some_and(is_bpf_fs) {
+        return Ok(());
+    }
+    let error = |source| KernelError::Pin {
+        path: pin_path.to_owned(),
+        action: "use it for pins: it must be on a bpf file system, such as below /sys/fs/bpf",
+        source,
+    };
+    if !pin_path.starts_with(USUAL) {
+        return Err(error(io::ErrorKind::InvalidInput.into()));
+    }
+    nix::mount::mount(
+        Some("bpf"),
+        USUAL,
+        Some("bpf"),
+        nix::mount::MsFlags::empty(),
+        None::<&str>,
+    )
+    .map_err(|errno| error(errno.into()))?;
+    info!("mounted a bpf file system at {USUAL}");
+    Ok(())
+}
+
+pub(super) fn create_directory(path: &Path) -> Result<(), KernelError> {
+    fs::create_dir_all(path).map_err(|source| KernelError::Pin {
+        path: path.to_owned(),
+        action: "create it",
+        source,
+    })
+}
+
+/// What is in a directory; nothing if there is none.
+pub(super) fn list(path: &Path) -> Result<Vec<PathBuf>, KernelError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => {
+            return Err(KernelError::Pin {
+                path: path.to_owned(),
+                action: "list it",
+                source,
+            });
+        }
+    };
+    Ok(entries.flatten().map(|entry| entry.path()).collect())
+}
+
+/// Removes a pin or a directory of pins; it is fine if there is none.
+pub(super) fn remove(path: &Path) -> Result<(), KernelError> {
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(KernelError::Pin {
+            path: path.to_owned(),
+            action: "remove it",
+            source: error,
+        }),
+        _ => Ok(()),
+    }
+}
