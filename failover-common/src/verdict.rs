@@ -23,7 +23,8 @@ pub enum Verdict {
     OtherProtocol = 8,
     /// Passed: for no service and from no backend.
     NoService = 9,
-    /// Passed: from a backend to this host itself (the answer to a health check).
+    /// Passed: from a backend, and not for the kernel to forward: to this host
+    /// itself (the answer to a health check), or no route matches at all.
     ForThisHost = 10,
     /// Dropped: the service's backends are not in the map.
     NoBackend = 11,
@@ -32,7 +33,8 @@ pub enum Verdict {
     /// Dropped: no neighbour entry for the next hop towards the client; the
     /// agent is told.
     ClientUnresolved = 13,
-    /// Dropped: no route to the client.
+    /// Dropped: the route to the client refuses it (`unreachable`, `blackhole`,
+    /// `prohibit`).
     NoRoute = 14,
     /// Dropped: longer than the way to the client allows.
     TooBig = 15,

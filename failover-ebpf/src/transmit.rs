@@ -92,10 +92,12 @@ pub(crate) fn to_client(context: &Context, packet: &Packet) -> Result<NextHop, V
     // A negative result is an errno: no route, as far as we can tell.
     match u32::try_from(result).unwrap_or(u32::MAX) {
         BPF_FIB_LKUP_RET_SUCCESS => {}
+        // The kernel does not look then whom it is for. The stack does: answers to
+        // checks arrive, and it discards the rest.
         BPF_FIB_LKUP_RET_FWD_DISABLED => return Err(Verdict::ForwardingDisabled),
         BPF_FIB_LKUP_RET_NOT_FWDED => return Err(Verdict::ForThisHost),
         BPF_FIB_LKUP_RET_NO_NEIGH => {
-            tell_next_hop_missing(&fib, packet.family);
+            tell_next_hop_missing(&fib);
             return Err(Verdict::ClientUnresolved);
         }
         BPF_FIB_LKUP_RET_FRAG_NEEDED => return Err(Verdict::TooBig),
@@ -146,15 +148,16 @@ fn leaves_where_it_came_in(context: &Context, next_hop: &NextHop) -> bool {
 }
 
 #[inline(always)]
-fn tell_next_hop_missing(fib: &bpf_fib_lookup, family: Family) {
-    let address = match family {
+fn tell_next_hop_missing(fib: &bpf_fib_lookup) {
+    // The next hop's family, not the packet's: an IPv4 route may lead to an
+    // IPv6 router (RFC 8950), and the kernel then changes the field.
+    let address = if fib.family == AF_INET {
         // SAFETY: the kernel leaves an IPv4 next hop here.
-        Family::V4 => Address::from_v4(unsafe { fib.__bindgen_anon_4.ipv4_dst }.to_ne_bytes()),
-        Family::V6 => {
-            // SAFETY: the kernel leaves an IPv6 next hop here.
-            let [a, b, c, d] = unsafe { fib.__bindgen_anon_4.ipv6_dst };
-            Address(bytes([a, b, c, d]))
-        }
+        Address::from_v4(unsafe { fib.__bindgen_anon_4.ipv4_dst }.to_ne_bytes())
+    } else {
+        // SAFETY: the kernel leaves an IPv6 next hop here.
+        let [a, b, c, d] = unsafe { fib.__bindgen_anon_4.ipv6_dst };
+        Address(bytes([a, b, c, d]))
     };
     if let Some(mut entry) = EVENTS.reserve(0) {
         entry.write(NextHopMissing {

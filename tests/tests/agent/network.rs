@@ -67,3 +67,64 @@ fn a_link_that_goes_down_holds_the_backends_behind_it() -> Result<()> {
     ensure!(set("up")?.success());
     wait::until(AT_ONCE, "both backends are released", || held(false))
 }
+
+/// How XDP is attached to an interface, by `status`.
+fn xdp(world: &World, interface: &str) -> String {
+    let status = world.agent.status().unwrap_or_default();
+    let mode = &named(&status, "interfaces", interface)["xdp"];
+    mode.as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_interface_that_is_made_anew_gets_the_program_again() -> Result<()> {
+    let options = Options {
+        two_armed: true,
+        ..Options::default()
+    };
+    let world = World::with(options, "", RARE)?;
+    ensure!(xdp(&world, "eth1") == "native");
+    let ip = |arguments: &str| {
+        let arguments = arguments.split(' ');
+        world.lab.director.command("ip").args(arguments).status()
+    };
+    ensure!(ip("link delete eth1")?.success());
+    wait::until(AT_ONCE, "status says that it is gone", || {
+        xdp(&world, "eth1") == "detached"
+    })?;
+    ensure!(ip("link add eth1 type veth peer name other")?.success());
+    wait::until(AT_ONCE, "the new one has the program", || {
+        xdp(&world, "eth1") == "native"
+    })
+}
+
+#[test]
+fn generic_mode_serves_too() -> Result<()> {
+    let world = World::new(Options::default(), "")?;
+    let World {
+        mut agent,
+        lab,
+        primary,
+        standby,
+    } = world;
+    agent.terminate()?;
+    let done = agent
+        .client_command()
+        .args(["detach", "--pin-path"])
+        .arg(agent.pin_path())
+        .output()?;
+    ensure!(done.status.success(), "{done:?}");
+    let path = agent.config_path();
+    let text = std::fs::read_to_string(&path)?.replacen('\n', "\nxdp_mode = \"generic\"\n", 1);
+    std::fs::write(&path, text)?;
+    agent.restart()?;
+    let world = World {
+        agent,
+        primary,
+        standby,
+        lab,
+    };
+    ensure!(xdp(&world, "eth0") == "generic");
+    world.served_by("primary")?;
+    world.lab.primary.freeze()?;
+    world.served_by("standby")
+}

@@ -1,0 +1,105 @@
+//! The table: what the program must do with which frame.
+
+mod forwarded;
+mod passed;
+mod returned;
+
+use std::net::SocketAddr;
+
+use failover_common::{NextHopMissing, Verdict};
+use lab::Family;
+
+use crate::frame::{Frame, Protocol};
+use crate::network::{BACK, CLIENT, FRONT, at, mac};
+use crate::world::{Server, VIP};
+
+/// One frame, and what becomes of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) description: String,
+    /// Index of the interface it comes in by.
+    pub(crate) ingress: u32,
+    pub(crate) input: Vec<u8>,
+    pub(crate) verdict: Verdict,
+    /// The frame afterwards, sent or not.
+    pub(crate) output: Vec<u8>,
+    /// The backend whose counters go up.
+    pub(crate) backend: Option<u32>,
+    /// What the agent is told.
+    pub(crate) event: Option<NextHopMissing>,
+}
+
+impl Row {
+    /// `input` is sent on as `output`, on the account of `backend`.
+    fn sent(
+        description: impl Into<String>,
+        ingress: u32,
+        input: &Frame,
+        verdict: Verdict,
+        output: &Frame,
+        backend: u32,
+    ) -> Self {
+        Self {
+            output: output.bytes(),
+            backend: Some(backend),
+            ..Self::unchanged(description, ingress, input.bytes(), verdict)
+        }
+    }
+
+    /// `input` is passed or dropped as it is.
+    fn unchanged(
+        description: impl Into<String>,
+        ingress: u32,
+        input: Vec<u8>,
+        verdict: Verdict,
+    ) -> Self {
+        Self {
+            description: description.into(),
+            ingress,
+            output: input.clone(),
+            input,
+            verdict,
+            backend: None,
+            event: None,
+        }
+    }
+}
+
+/// Every row.
+pub(crate) fn all() -> Vec<Row> {
+    [forwarded::rows(), returned::rows(), passed::rows()].concat()
+}
+
+/// Every family with every protocol.
+fn kinds() -> impl Iterator<Item = (Family, Protocol)> {
+    Family::ALL
+        .into_iter()
+        .flat_map(|family| Protocol::ALL.map(|protocol| (family, protocol)))
+}
+
+/// The client's socket.
+fn client(family: Family) -> SocketAddr {
+    at(family, 1, CLIENT, 40_000)
+}
+
+/// From the client to a port of [`VIP`].
+fn request(family: Family, protocol: Protocol, port: u16) -> Frame {
+    Frame::new(protocol, client(family), at(family, 1, VIP, port))
+}
+
+/// `frame` with the MACs of the way to `server`.
+fn towards(server: Server, frame: Frame) -> Frame {
+    frame.macs(mac(server.net, server.host), mac(server.net, 1))
+}
+
+/// `frame` with the MACs of the way to the client of net `net`; the VLAN of
+/// net 5 has the MAC of the interface it is on.
+fn to_client(net: u8, frame: Frame) -> Frame {
+    let own = if net == 5 { 1 } else { net };
+    frame.macs(mac(net, CLIENT), mac(own, 1))
+}
+
+/// The interface by which a server's frames come in.
+fn ingress(server: Server) -> u32 {
+    if server.net == 1 { FRONT } else { BACK }
+}
