@@ -1,7 +1,7 @@
 //! Steady traffic from a host, in threads of its own.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -37,6 +37,11 @@ pub struct Progress {
     pub answered: usize,
     /// The host that gave the newest answer.
     pub serving: Option<Arc<str>>,
+    /// How long nobody had answered when `serving` gave its first answer,
+    /// nanoseconds. 0 for the first host of all.
+    pub handover_ns: u64,
+    /// The longest time between two answers so far, nanoseconds.
+    pub longest_silence_ns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +51,11 @@ struct Shared {
     all_sent: AtomicBool,
     sent: AtomicUsize,
     answered: AtomicUsize,
-    serving: Mutex<Option<Arc<str>>>,
+    /// When the newest answer arrived; 0: none has.
+    newest_ns: AtomicU64,
+    longest_silence_ns: AtomicU64,
+    /// The host, and its [`Progress::handover_ns`].
+    serving: Mutex<(Option<Arc<str>>, u64)>,
 }
 
 impl Stream {
@@ -83,15 +92,14 @@ impl Stream {
     /// How far it is. Cheap; the demo asks many times a second.
     #[must_use]
     pub fn progress(&self) -> Progress {
+        let serving = self.shared.serving.lock();
+        let (serving, handover_ns) = serving.unwrap_or_else(PoisonError::into_inner).clone();
         Progress {
             sent: self.shared.sent.load(Ordering::Relaxed),
             answered: self.shared.answered.load(Ordering::Relaxed),
-            serving: self
-                .shared
-                .serving
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            serving,
+            handover_ns,
+            longest_silence_ns: self.shared.longest_silence_ns.load(Ordering::Relaxed),
         }
     }
 
@@ -137,8 +145,14 @@ impl Shared {
     }
 
     /// Counts an answer. The lock is taken only when the host is another one.
-    fn answered_by(&self, name: &str, last: &mut Option<Arc<str>>) -> Arc<str> {
+    fn answered_by(&self, name: &str, at_ns: u64, last: &mut Option<Arc<str>>) -> Arc<str> {
         self.answered.fetch_add(1, Ordering::Relaxed);
+        let silence = match self.newest_ns.swap(at_ns, Ordering::Relaxed) {
+            0 => 0,
+            newest => at_ns.saturating_sub(newest),
+        };
+        self.longest_silence_ns
+            .fetch_max(silence, Ordering::Relaxed);
         if let Some(host) = last
             && **host == *name
         {
@@ -146,7 +160,8 @@ impl Shared {
         }
         let host: Arc<str> = name.into();
         *last = Some(Arc::clone(&host));
-        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&host));
+        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) =
+            (Some(Arc::clone(&host)), silence);
         host
     }
 }
@@ -182,7 +197,7 @@ fn receive(socket: &UdpSocket, from: SocketAddr, shared: &Shared) -> Vec<(usize,
             && source == from
             && let Some((host, sequence)) = parse(&buffer[..length])
         {
-            let host = shared.answered_by(host, &mut last);
+            let host = shared.answered_by(host, at_ns, &mut last);
             answers.push((sequence, Answer { at_ns, host }));
         }
         if shared.all_sent.load(Ordering::Acquire) {
@@ -229,7 +244,7 @@ fn request(to: SocketAddr, rate: u32, timeout: Duration, shared: &Shared) -> Rec
         let at_ns = clock::now_ns();
         let answer = result.ok().map(|name| Answer {
             at_ns,
-            host: shared.answered_by(&name, &mut last),
+            host: shared.answered_by(&name, at_ns, &mut last),
         });
         requests.push(Request {
             sequence: requests.len(),

@@ -19,12 +19,9 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     command::run(command::cargo().args(["build", "--release"]).args([
         "--package",
         "failover-user",
-        "--bin",
-        "failover",
         "--package",
         "failover-tests",
-        "--bin",
-        "demo",
+        "--bins",
     ]))?;
 
     // exec, not spawn: Ctrl-C, the exit code and the terminal are then the
