@@ -23,7 +23,7 @@ use tokio::{
     time::Instant,
 };
 
-use self::news::News;
+use self::news::{News, pass_on_log};
 use crate::{
     api,
     config::Config,
@@ -203,6 +203,12 @@ impl Agent {
                 tasks.spawn(prober.run());
             }
         }
+        let log = self.kernel.log()?;
+        tasks.spawn(async move {
+            if let Err(error) = pass_on_log(log).await {
+                error!("the log of the data path is not shown any more: {error}");
+            }
+        });
         tasks.spawn(api::serve(listener, calls, stopped));
 
         loop {

@@ -1,6 +1,7 @@
 //! News on their way through the agent: in from the data path, out to followers.
 
 use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
 use failover_common::NextHopMissing;
 use tokio::{
     io::unix::AsyncFd,
@@ -58,5 +59,16 @@ pub(super) async fn tell(
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,
         }
+    }
+}
+
+/// Passes on what the program logs about single packets, until it is cancelled.
+pub(super) async fn pass_on_log(logger: EbpfLogger<&'static dyn log::Log>) -> std::io::Result<()> {
+    // SAFETY: the logger owns its descriptor and keeps it until it is dropped.
+    let mut logger = unsafe { AsyncFd::register(logger) }?;
+    loop {
+        let mut ready = logger.readable_mut().await?;
+        ready.get_inner_mut().flush();
+        ready.clear_ready();
     }
 }

@@ -29,6 +29,7 @@ use aya::{
         xdp::XdpLink,
     },
 };
+use aya_log::EbpfLogger;
 use log::{info, warn};
 use thiserror::Error;
 
@@ -105,7 +106,10 @@ impl Kernel {
         let maps = maps_directory(pin_path);
         create_directory(&maps)?;
         discard_incompatible(&maps)?;
+        // A constant to the verifier: what is not logged costs nothing.
+        let level = log::max_level() as u8;
         let mut loader = EbpfLoader::new();
+        loader.override_global(aya_log::LEVEL, &level, true);
         for name in pins::PINNED_MAPS {
             loader.map_pin_path(name, maps.join(name));
         }
@@ -133,9 +137,14 @@ impl Kernel {
         xdp(&mut self.ebpf)
     }
 
-    /// The whole object, for its log.
-    pub fn ebpf(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+    /// What the program logs about single packets; it does so only where the
+    /// agent's own log shows `debug` when the program is loaded.
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be opened.
+    pub fn log(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>, KernelError> {
+        EbpfLogger::init(&mut self.ebpf).map_err(|error| KernelError::Load(chain(&error)))
     }
 
     /// Attaches the program to an interface, or replaces the program of a former

@@ -1,6 +1,11 @@
 //! The command line against a real agent.
 
-use std::{io::Read as _, os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
+use std::{
+    io::Read as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{Options, process::Process, wait};
@@ -154,4 +159,26 @@ fn forwarding_that_is_off_is_named() -> Result<()> {
     set("1")?;
     world.agent.restart()?;
     world.served_by("primary")
+}
+
+#[test]
+fn a_group_may_use_the_api() -> Result<()> {
+    let lab = lab::Lab::new(Options::default())?;
+    let mut config = "api_group = \"adm\"\n".to_owned();
+    let service = crate::world::Service {
+        name: "udp".to_owned(),
+        port: crate::world::PORT,
+        protocol: "udp",
+        family: lab::Family::V4,
+        policy: "",
+        checks: "",
+    };
+    service.write(&lab, &mut config);
+    let agent = lab::Agent::start(&lab, &config)?;
+    let socket = agent.config_path().with_file_name("api.sock");
+    let metadata = std::fs::metadata(&socket)?;
+    let group = nix::unistd::Group::from_name("adm")?.context("Debian has it")?;
+    ensure!(metadata.permissions().mode() & 0o777 == 0o660);
+    ensure!(metadata.gid() == group.gid.as_raw());
+    Ok(())
 }
