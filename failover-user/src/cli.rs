@@ -4,7 +4,7 @@ mod show;
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::{Parser, Subcommand};
 use failover_user::{
     agent,
@@ -133,7 +133,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
                 match client.next().await? {
                     Answer::Event(event) => show::event(&event, json)?,
                     Answer::End => return Ok(()),
-                    other => refuse(other)?,
+                    other => return Err(unexpected(other)),
                 }
             }
         }
@@ -150,7 +150,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
                     show::switched(&service, &from, &to, json);
                     Ok(())
                 }
-                other => refuse(other),
+                other => Err(unexpected(other)),
             }
         }
         Command::Detach { pin_path, json } => {
@@ -173,21 +173,18 @@ async fn status(api: &std::path::Path) -> anyhow::Result<Status> {
     client.send(&Request::Status).await?;
     match client.next().await? {
         Answer::Status(status) => Ok(*status),
-        other => {
-            refuse(other)?;
-            unreachable!("refuse never returns Ok")
-        }
+        other => Err(unexpected(other)),
     }
 }
 
-/// An answer that is not the one wanted.
-fn refuse(answer: Answer) -> anyhow::Result<()> {
+/// An answer that is not the one wanted, as an error.
+fn unexpected(answer: Answer) -> anyhow::Error {
     match answer {
-        Answer::Refused { error } => bail!(error),
-        other => Err(ApiError::Answer {
-            path: PathBuf::new(),
+        Answer::Refused { error } => anyhow!(error),
+        other => ApiError::Answer {
+            path: "the API".into(),
             reason: format!("{other:?}"),
         }
-        .into()),
+        .into(),
     }
 }
