@@ -80,7 +80,7 @@ pub struct Call {
 #[derive(Debug, Error)]
 pub enum ApiError {
     /// The socket cannot be made.
-    #[error("{path}: cannot serve the API: {source}")]
+    #[error("{path}: cannot serve the API")]
     Serve {
         /// The socket.
         path: PathBuf,
@@ -94,9 +94,7 @@ pub enum ApiError {
     #[error("no group `{0}` on this host: create it or change agent.api_group")]
     NoGroup(String),
     /// The agent cannot be reached.
-    #[error(
-        "{path}: no agent answers ({source}): is `failover run` running, and is this its socket?"
-    )]
+    #[error("{path}: no agent answers: is `failover run` running, and is this its socket?")]
     Connect {
         /// The socket.
         path: PathBuf,

@@ -54,7 +54,7 @@ const PROGRAM: &str = "failover";
 #[derive(Debug, Error)]
 pub enum KernelError {
     /// Something about the pins in bpffs.
-    #[error("{path}: cannot {action}: {source}")]
+    #[error("{path}: cannot {action}")]
     Pin {
         /// The pin or its directory.
         path: PathBuf,
