@@ -48,8 +48,8 @@ impl World {
 
     pub(crate) fn with(options: Options, policy: &str, checks: &str) -> Result<Self> {
         let lab = Lab::new(options)?;
-        let primary = servers(&lab.primary, &lab)?;
-        let standby = servers(&lab.standby, &lab)?;
+        let primary = servers(&lab.primary)?;
+        let standby = servers(&lab.standby)?;
         let agent = Agent::start(&lab, &services(&lab, policy, checks))?;
         let world = Self {
             agent,
@@ -101,8 +101,8 @@ impl World {
     }
 }
 
-/// A UDP and a TCP server on a host, on its addresses and, for `dsr`, the VIPs.
-fn servers(host: &Host, _lab: &Lab) -> Result<[Server; 2]> {
+/// A UDP and a TCP server on a host.
+fn servers(host: &Host) -> Result<[Server; 2]> {
     Ok([
         Server::start(host, Protocol::Udp, PORT)?,
         Server::start(host, Protocol::Tcp, PORT)?,
