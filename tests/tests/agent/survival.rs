@@ -70,6 +70,33 @@ fn a_takeover_is_kept_over_a_restart() -> Result<()> {
     world.served_by("primary")
 }
 
+/// A slip of the pen must not cost anybody a directory, or another tool its pins.
+#[test]
+fn detach_removes_only_what_is_ours() -> Result<()> {
+    let mut world = World::new(Options::default(), "")?;
+    world.agent.terminate()?;
+    let elsewhere = tempfile::tempdir()?;
+    let file = elsewhere.path().join("program");
+    fs::write(&file, "precious")?;
+    let binary = crate::world::binary()?;
+    let mut command = world.lab.director.namespace().command(&binary);
+    command.args(["detach", "--api", "/nowhere.sock", "--pin-path"]);
+    let refused = command.arg(elsewhere.path()).output()?;
+    let error = String::from_utf8_lossy(&refused.stderr);
+    ensure!(refused.status.code() == Some(1), "{error}");
+    ensure!(error.contains("must be on a bpf file system"), "{error}");
+    ensure!(file.exists());
+
+    let foreign = world.agent.pin_path().join("foreign");
+    aya::maps::Array::<_, u64>::create(1, 0)?.pin(&foreign)?;
+    let done = detach(&world)?;
+    ensure!(done.status.success(), "{done:?}");
+    ensure!(foreign.exists(), "another tool's pin is gone");
+    ensure!(!world.agent.pin_path().join("links").exists());
+    fs::remove_file(foreign)?;
+    Ok(())
+}
+
 #[test]
 fn detach_leaves_nothing() -> Result<()> {
     for options in layouts() {

@@ -26,19 +26,35 @@ pub(super) const PINNED_MAPS: [&str; 5] = [
 /// `statfs` type of a BPF file system (linux/magic.h).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
-/// Removes every pin under `pin_path`, and with the pins the links, the program
-/// and the maps. Returns whether there was anything.
+/// Removes our pins under `pin_path`, and with them the links, the program and
+/// the maps; nothing else that may be there. Returns whether there was anything.
 ///
 /// # Errors
 ///
-/// A pin cannot be removed.
+/// `pin_path` is not on a bpf file system, an agent runs with it, or a pin
+/// cannot be removed.
 pub fn detach(pin_path: &Path) -> Result<bool, KernelError> {
-    let existed = pin_path.exists();
-    let _lock = if existed { Some(lock(pin_path)?) } else { None };
+    if !pin_path.exists() {
+        return Ok(false);
+    }
+    if !is_bpf_fs(pin_path) {
+        return Err(not_bpf_fs(pin_path, io::ErrorKind::InvalidInput.into()));
+    }
+    let _lock = lock(pin_path)?;
+    let ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name == "links" || name == "program" || name.starts_with("layout-")
+    };
+    let mut pins: Vec<PathBuf> = list(pin_path)?.into_iter().filter(ours).collect();
     // The links first: the interfaces are free before the maps go.
-    remove(&pin_path.join("links"))?;
-    remove(pin_path)?;
-    Ok(existed)
+    pins.sort_by_key(|path| !path.ends_with("links"));
+    for pin in &pins {
+        remove(pin)?;
+    }
+    if list(pin_path)?.is_empty() {
+        remove(pin_path)?;
+    }
+    Ok(!pins.is_empty())
 }
 
 /// Locks the pins for one agent: it ends with the file, however the agent ends.
@@ -96,18 +112,11 @@ pub(super) fn discard_incompatible(maps: &Path) -> Result<(), KernelError> {
 /// Makes sure that `pin_path` lies on a BPF file system.
 pub(super) fn mount_bpf_fs(pin_path: &Path) -> Result<(), KernelError> {
     const USUAL: &str = "/sys/fs/bpf";
-    let is_bpf_fs = |path: &Path| {
-        nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type().0 == BPF_FS_MAGIC)
-    };
     let existing = pin_path.ancestors().find(|path| path.exists());
     if existing.is_some_and(is_bpf_fs) {
         return Ok(());
     }
-    let error = |source| KernelError::Pin {
-        path: pin_path.to_owned(),
-        action: "use it for pins: it must be on a bpf file system, such as below /sys/fs/bpf",
-        source,
-    };
+    let error = |source| not_bpf_fs(pin_path, source);
     if !pin_path.starts_with(USUAL) {
         return Err(error(io::ErrorKind::InvalidInput.into()));
     }
@@ -121,6 +130,18 @@ pub(super) fn mount_bpf_fs(pin_path: &Path) -> Result<(), KernelError> {
     .map_err(|errno| error(errno.into()))?;
     info!("mounted a bpf file system at {USUAL}");
     Ok(())
+}
+
+fn is_bpf_fs(path: &Path) -> bool {
+    nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type().0 == BPF_FS_MAGIC)
+}
+
+fn not_bpf_fs(pin_path: &Path, source: io::Error) -> KernelError {
+    KernelError::Pin {
+        path: pin_path.to_owned(),
+        action: "use it for pins: it must be on a bpf file system, such as below /sys/fs/bpf",
+        source,
+    }
 }
 
 pub(super) fn create_directory(path: &Path) -> Result<(), KernelError> {
