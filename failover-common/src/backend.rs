@@ -1,50 +1,83 @@
 use bytemuck::{Pod, Zeroable};
 
-use crate::Address;
+use crate::{Address, Be16, Pulse};
 
 /// Longest name of a backend, bytes of UTF-8.
 pub const NAME_LEN: usize = 64;
+
+/// Heartbeats whose send times a backend's entry remembers.
+pub const RING: u32 = 16;
 
 /// One entry of the `BACKENDS` map: a server, wherever it is used. Its health
 /// is here and not in a service, so that one write moves every service that
 /// uses it.
 ///
-/// The map is mmapable. Words that change while packets flow (`holds`,
-/// `ifindex`, the MACs, `held_at`) are stored one aligned word at a time;
-/// `address` and `name` never change while a service refers to the entry.
+/// The map is mmapable, and both sides write it while packets flow: `holds` by
+/// atomic operations only, every other word by one aligned store. `address`,
+/// `token` and `name` never change while a service refers to the entry and its
+/// lease is armed.
+///
+/// A packet that the backend may serve needs the first cache line only.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Backend {
     /// Why the backend may not serve, one bit a [`Hold`]; 0: eligible.
-    pub holds: u32,
+    pub holds: u64,
+    /// Heartbeats sent and answered so far.
+    pub pulse: Pulse,
+    /// Heartbeats in a row that must be unanswered before the lease is over; 0:
+    /// there is no lease.
+    pub fall: u32,
     /// Interface that leads to the next hop; 0: not known.
     pub ifindex: u32,
     /// MAC of the next hop: six bytes, then two of zero.
     pub dst_mac: [u8; 8],
     /// MAC of the interface that leads to it: six bytes, then two of zero.
     pub src_mac: [u8; 8],
+    /// Address packets are rewritten to; all zero: the entry is free.
+    pub address: Address,
     /// When `holds` last left 0, nanoseconds of `CLOCK_MONOTONIC`. When no
     /// backend of a service is eligible, the one held last keeps it.
     pub held_at: u64,
-    /// Address packets are rewritten to; all zero: the entry is free.
-    pub address: Address,
-    /// Zero. The entry's first cache line ends here.
-    pub reserved: [u8; 16],
+    /// Nanoseconds that the oldest of `fall` unanswered heartbeats must have been
+    /// out.
+    pub timeout: u32,
+    /// Index of a backend behind the same interface, whose answers show that our
+    /// side works; this one's own index: there is none.
+    pub witness: u32,
+    /// When the first packet went past this backend after it had expired,
+    /// nanoseconds of `CLOCK_MONOTONIC`; 0: none has yet.
+    pub passed_at: u64,
+    /// What makes its heartbeats unpredictable, new with each agent.
+    pub token: u64,
+    /// Port heartbeats go to, for those that have one.
+    pub heartbeat_port: Be16,
+    /// A [`HeartbeatKind`](crate::HeartbeatKind).
+    pub heartbeat_kind: u8,
+    /// Zero.
+    pub reserved: [u8; 37],
+    /// When each heartbeat was sent, nanoseconds of `CLOCK_MONOTONIC`, by its
+    /// sequence number modulo [`RING`].
+    pub sent_at: [u64; RING as usize],
     /// Name in the configuration, padded with zeros: how a new agent finds the
     /// entries of the last one.
     pub name: [u8; NAME_LEN],
 }
 
-const _: () = assert!(size_of::<Backend>() == 128 && align_of::<Backend>() == 8);
+const _: () = assert!(size_of::<Backend>() == 320 && align_of::<Backend>() == 8);
+const _: () = assert!(core::mem::offset_of!(Backend, timeout) == 64);
 
 // SAFETY: `Backend` is `Pod` for bytemuck: any bytes are a value, and it has no padding.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Backend {}
 
 /// One reason why a backend may not serve: a bit of [`Holds`].
-#[repr(u32)]
+#[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
+    /// The lease is over, or the traffic showed that the backend is gone. Set by
+    /// whoever sees it first, the data path or the agent; only the agent clears it.
+    Expired = 1 << 0,
     /// A health check failed.
     CheckFailed = 1 << 1,
     /// The next hop does not answer ARP or neighbour discovery.
@@ -55,12 +88,18 @@ pub enum Hold {
 
 impl Hold {
     /// Every hold there is, in the order of their bits.
-    pub const ALL: [Self; 3] = [Self::CheckFailed, Self::NoNeighbour, Self::LinkDown];
+    pub const ALL: [Self; 4] = [
+        Self::Expired,
+        Self::CheckFailed,
+        Self::NoNeighbour,
+        Self::LinkDown,
+    ];
 
     /// The word for it in status, events and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Expired => "expired",
             Self::CheckFailed => "check_failed",
             Self::NoNeighbour => "no_neighbour",
             Self::LinkDown => "link_down",
@@ -70,7 +109,7 @@ impl Hold {
 
 /// The set of reasons why a backend may not serve. Empty: it is eligible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Holds(pub u32);
+pub struct Holds(pub u64);
 
 impl Holds {
     /// No reason: the backend is eligible.
@@ -85,16 +124,16 @@ impl Holds {
     /// Whether `hold` is one of the reasons.
     #[must_use]
     pub const fn contains(self, hold: Hold) -> bool {
-        self.0 & hold as u32 != 0
+        self.0 & hold as u64 != 0
     }
 
     /// The same reasons with `hold` set or cleared.
     #[must_use]
     pub const fn with(self, hold: Hold, set: bool) -> Self {
         if set {
-            Self(self.0 | hold as u32)
+            Self(self.0 | hold as u64)
         } else {
-            Self(self.0 & !(hold as u32))
+            Self(self.0 & !(hold as u64))
         }
     }
 

@@ -11,25 +11,37 @@ mod address;
 mod backend;
 mod counters;
 mod event;
+mod lease;
+mod pair;
 mod service;
+mod syn;
 mod verdict;
 
 pub use address::{Address, Be16};
-pub use backend::{Backend, Hold, Holds, NAME_LEN};
+pub use backend::{Backend, Hold, Holds, NAME_LEN, RING};
 pub use counters::{BackendCounters, Counter};
-pub use event::NextHopMissing;
+pub use event::{News, NewsKind};
+pub use lease::{HEARTBEAT_PORT, HeartbeatKind, Pulse, Signal, slot};
+pub use pair::{Pair, Strikes};
 pub use service::{
     Forward, MAX_BACKENDS_PER_SERVICE, Reverse, ReverseKey, Service, ServiceBackend, ServiceKey,
 };
+pub use syn::{MAX_OPTIONS, SYN_WAYS, Syn};
 pub use verdict::{Action, Verdict};
 
 /// Version of the map layout. Raised by every change of a type in this crate
 /// or of what a field means: pinned maps of another layout are replaced, never
 /// read.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Most backends an agent can hold: the size of the `BACKENDS` map.
 pub const MAX_BACKENDS: usize = 4096;
 
 /// Most services an agent can hold: the size of the `SERVICES` and `REVERSE` maps.
 pub const MAX_SERVICES: usize = 16_384;
+
+/// Most pairs of a service and a backend: the size of the `PAIRS` map.
+pub const MAX_PAIRS: usize = 65_536;
+
+/// Most unanswered SYNs that are remembered: the size of the `SYNS` map.
+pub const MAX_SYNS: usize = 4096;

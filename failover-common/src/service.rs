@@ -43,13 +43,18 @@ pub struct Service {
     /// 1: the order is an operator's choice (`failover switch`); for the next
     /// agent, the data path does not look at it.
     pub switched: u8,
+    /// 1: what clients' traffic shows of a backend's death counts (`nat`).
+    pub passive: u8,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 4],
+    /// How long packets may go to a backend and nothing come back, nanoseconds,
+    /// before that is a death where nobody sends heartbeats (`nat`); 0: for ever.
+    pub silence: u64,
     /// The backends, first choice first; unused ones are zero.
     pub backends: [ServiceBackend; MAX_BACKENDS_PER_SERVICE],
 }
 
-const _: () = assert!(size_of::<Service>() == 8 + 8 * MAX_BACKENDS_PER_SERVICE);
+const _: () = assert!(size_of::<Service>() == 16 + 12 * MAX_BACKENDS_PER_SERVICE);
 
 /// A backend in a service.
 #[repr(C)]
@@ -61,6 +66,8 @@ pub struct ServiceBackend {
     pub port: Be16,
     /// Zero.
     pub reserved: [u8; 2],
+    /// Index into the `PAIRS` map: this service and this backend.
+    pub pair: u32,
 }
 
 /// Key of the `REVERSE` map: where an answer comes from (`nat`).
@@ -87,13 +94,17 @@ pub struct Reverse {
     pub address: Address,
     /// The service's port; 0: the port stays as it is.
     pub port: Be16,
+    /// [`Service::passive`] of the service.
+    pub passive: u8,
     /// Zero.
-    pub reserved: [u8; 2],
-    /// Index of the backend, for its counters.
+    pub reserved: u8,
+    /// Index of the backend.
     pub index: u32,
+    /// Index into the `PAIRS` map: this service and this backend.
+    pub pair: u32,
 }
 
-const _: () = assert!(size_of::<Reverse>() == 24);
+const _: () = assert!(size_of::<Reverse>() == 28);
 
 // SAFETY: these types are `Pod` for bytemuck: any bytes are a value, and they have no padding.
 #[cfg(feature = "user")]

@@ -6,8 +6,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use failover_common::{
-    Backend, BackendCounters, Counter, MAX_BACKENDS, MAX_SERVICES, NextHopMissing, Reverse,
-    ReverseKey, Service, ServiceKey, Verdict,
+    Backend, BackendCounters, Counter, MAX_BACKENDS, MAX_SERVICES, News, Reverse, ReverseKey,
+    Service, ServiceKey, Verdict,
 };
 
 // Not preallocated: a preallocated entry is handed out again the moment it is
@@ -33,7 +33,7 @@ static BACKEND_COUNTERS: PerCpuArray<BackendCounters, MAX_BACKENDS> = PerCpuArra
 /// What the agent should know at once. Full: the news is dropped; the next
 /// packet of the same kind tells it again.
 #[btf_map]
-pub(crate) static EVENTS: RingBuf<NextHopMissing, 65_536> = RingBuf::new();
+pub(crate) static EVENTS: RingBuf<News, 65_536> = RingBuf::new();
 
 #[inline(always)]
 pub(crate) fn count_verdict(verdict: Verdict, length: usize) {

@@ -31,6 +31,7 @@ pub(crate) fn select(service: &Service) -> Result<Choice, Verdict> {
         index: u32::MAX,
         port: Be16::ZERO,
         reserved: [0; 2],
+        pair: 0,
     };
     let mut last_held_at = 0;
     for (position, entry) in service.backends.iter().enumerate() {

@@ -8,7 +8,7 @@ use aya_ebpf::{
     },
     helpers::{bpf_fib_lookup as fib_lookup, bpf_redirect},
 };
-use failover_common::{Address, NextHopMissing, Verdict};
+use failover_common::{Address, News, NewsKind, Verdict};
 use failover_ebpf::parse::{Family, Packet};
 
 use crate::{context::Context, maps::EVENTS, select::Choice};
@@ -160,9 +160,15 @@ fn tell_next_hop_missing(fib: &bpf_fib_lookup) {
         Address(bytes([a, b, c, d]))
     };
     if let Some(mut entry) = EVENTS.reserve(0) {
-        entry.write(NextHopMissing {
+        entry.write(News {
+            kind: NewsKind::NextHopMissing as u32,
+            index: fib.ifindex,
+            at: 0,
+            answered_at: 0,
+            unanswered_at: 0,
             address,
-            ifindex: fib.ifindex,
+            signal: 0,
+            pair: 0,
         });
         entry.submit(0);
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use failover_common::{Forward, NextHopMissing};
+use failover_common::{Forward, NewsKind};
 use log::{error, info, warn};
 use nix::time::{ClockId, clock_gettime};
 use tokio::{
@@ -225,7 +225,7 @@ impl Agent {
                 Some(report) = outcomes.recv() => self.probed(report),
                 Some(change) = observed.recv() => self.network_changed(change).await,
                 Some(call) = requests.recv() => self.answer(call),
-                Ok(missing) = news.next() => self.resolve(&missing).await,
+                Ok(told) = news.next() => self.told(&told).await,
                 () = sleep_until(deadline) => {
                     self.controller.advance(now());
                     self.apply();
@@ -344,9 +344,15 @@ impl Agent {
         self.history.push(event);
     }
 
+    async fn told(&mut self, told: &failover_common::News) {
+        if told.kind == NewsKind::NextHopMissing as u32 {
+            self.resolve(told.index, told.address.into()).await;
+        }
+    }
+
     /// The data path could not answer a client: have the kernel find its next hop.
-    async fn resolve(&mut self, missing: &NextHopMissing) {
-        let key = (missing.ifindex, IpAddr::from(missing.address));
+    async fn resolve(&mut self, ifindex: u32, next_hop: IpAddr) {
+        let key = (ifindex, next_hop);
         let now = now();
         if self
             .kicked

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use failover_common::{Be16, Forward, ServiceKey};
+use failover_common::{Be16, Forward, HeartbeatKind, ServiceKey};
 
 pub use self::error::Error;
 use self::{error::Problem, source::Source};
@@ -86,6 +86,12 @@ pub struct Service {
     pub failback: Failback,
     /// How long that backend must have been healthy before; zero: not at all.
     pub hold_down: Duration,
+    /// Whether what clients' traffic shows of a backend's death counts: refused
+    /// connections, unreachable ports, SYNs without an answer. Only with `nat`.
+    pub passive: bool,
+    /// How long packets may go to a backend and nothing come back before that is
+    /// a death, while nobody sends heartbeats; none: for ever. Only with `nat`.
+    pub silence: Option<Duration>,
     /// Sorted by priority, the best first: at least one and at most
     /// [`failover_common::MAX_BACKENDS_PER_SERVICE`], each of them once.
     pub backends: Vec<ServiceBackend>,
@@ -161,6 +167,38 @@ pub struct Backend {
     /// The checks of all services that use it, each once; at least one. All
     /// must pass.
     pub checks: Vec<Check>,
+    /// What renews its lease; the services that use it agree on it.
+    pub heartbeat: Heartbeat,
+}
+
+/// What renews the lease of a backend: `[service.heartbeat]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Heartbeat {
+    /// What is sent. With [`HeartbeatKind::None`] there is no lease, and the rest
+    /// means nothing.
+    pub kind: HeartbeatKind,
+    /// Where to, for the kinds that have a port; otherwise 0.
+    pub port: u16,
+    /// From one heartbeat to the next.
+    pub interval: Duration,
+    /// How long the oldest of `fall` unanswered heartbeats must have been out.
+    pub timeout: Duration,
+    /// Heartbeats in a row that must be unanswered before the lease is over.
+    pub fall: u32,
+    /// Heartbeats in a row that must be answered before there is a new one.
+    pub rise: u32,
+}
+
+impl Heartbeat {
+    /// What a service gets that says nothing about heartbeats.
+    pub const DEFAULT: Self = Self {
+        kind: HeartbeatKind::Icmp,
+        port: 0,
+        interval: Duration::from_micros(200),
+        timeout: Duration::from_micros(800),
+        fall: 3,
+        rise: 20,
+    };
 }
 
 /// A health check of a backend: `[[service.check]]`.

@@ -251,7 +251,7 @@ impl Controller {
             return false;
         }
         if before.is_empty() {
-            entry.held_at = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+            entry.held_at = nanoseconds(now);
         }
         entry.holds = after.0;
         self.events.push(Event::new(
@@ -375,6 +375,8 @@ impl Controller {
         let mut service = Service {
             forward: config.forward as u8,
             switched: u8::from(policy.state() == policy::State::Switched),
+            passive: u8::from(config.passive),
+            silence: config.silence.map_or(0, nanoseconds),
             ..Service::zeroed()
         };
         for (slot, position) in service.backends.iter_mut().zip(policy.order()) {
@@ -382,6 +384,7 @@ impl Controller {
             *slot = ServiceBackend {
                 index: self.backends[backend.backend].index,
                 port: Be16::new(backend.port),
+                pair: self.pair(number, position),
                 ..ServiceBackend::zeroed()
             };
             service.len += 1;
@@ -390,7 +393,7 @@ impl Controller {
         if config.forward != Forward::Nat {
             return;
         }
-        for backend in &config.backends {
+        for (position, backend) in config.backends.iter().enumerate() {
             let key = ReverseKey {
                 address: self.address(backend.backend).into(),
                 port: Be16::new(backend.port),
@@ -400,11 +403,20 @@ impl Controller {
             let reverse = Reverse {
                 address: config.address.into(),
                 port: Be16::new(config.port),
-                reserved: [0; 2],
+                passive: service.passive,
+                reserved: 0,
                 index: self.backends[backend.backend].index,
+                pair: self.pair(number, position),
             };
             self.desired.reverse.insert(key, reverse);
         }
+    }
+
+    /// Index into the `PAIRS` map of a service and the backend at `position`.
+    fn pair(&self, number: usize, position: usize) -> u32 {
+        let before = &self.config.services[..number];
+        let before: usize = before.iter().map(|service| service.backends.len()).sum();
+        u32::try_from(before + position).unwrap_or(u32::MAX)
     }
 
     fn address(&self, backend: usize) -> IpAddr {
@@ -423,6 +435,10 @@ impl Controller {
         let backend = self.config.services[number].backends[position].backend;
         &self.config.backends[backend].name
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

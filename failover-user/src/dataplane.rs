@@ -34,9 +34,10 @@ pub struct MapError {
 
 /// Writes to the control maps; each call is one write.
 pub trait Maps {
-    /// Sets the `holds` word of the backend at `index`, and since when it is held
-    /// (nanoseconds of `CLOCK_MONOTONIC`).
-    fn set_holds(&mut self, index: u32, holds: Holds, held_at: u64);
+    /// Sets the holds `set` of the backend at `index` and clears the holds `clear`,
+    /// at once; what else the data path holds it for stays. `held_at`: since when
+    /// it is held (nanoseconds of `CLOCK_MONOTONIC`).
+    fn change_holds(&mut self, index: u32, set: Holds, clear: Holds, held_at: u64);
     /// Sets the next hop of the backend at `index` to that of `backend`.
     fn set_next_hop(&mut self, index: u32, backend: &Backend);
     /// Writes a whole entry that no service refers to.
@@ -112,8 +113,8 @@ impl<M: Maps> Dataplane<M> {
                 && now.holds != wanted.holds
                 && wanted.holds != 0
             {
-                self.maps
-                    .set_holds(index, Holds(wanted.holds), wanted.held_at);
+                let (set, clear) = difference(now, wanted);
+                self.maps.change_holds(index, set, clear, wanted.held_at);
                 self.writes += 1;
                 (now.holds, now.held_at) = (wanted.holds, wanted.held_at);
             }
@@ -178,8 +179,8 @@ impl<M: Maps> Dataplane<M> {
             if let Some(now) = self.current.backends.get_mut(&index)
                 && now.holds != wanted.holds
             {
-                self.maps
-                    .set_holds(index, Holds(wanted.holds), wanted.held_at);
+                let (set, clear) = difference(now, wanted);
+                self.maps.change_holds(index, set, clear, wanted.held_at);
                 self.writes += 1;
                 (now.holds, now.held_at) = (wanted.holds, wanted.held_at);
             }
@@ -205,6 +206,14 @@ fn missing<K: Ord + Copy, V>(now: &BTreeMap<K, V>, wanted: &BTreeMap<K, V>) -> V
 
 fn same_server(a: &Backend, b: &Backend) -> bool {
     a.address == b.address && a.name == b.name
+}
+
+/// The holds to set and those to clear.
+fn difference(now: &Backend, wanted: &Backend) -> (Holds, Holds) {
+    (
+        Holds(wanted.holds & !now.holds),
+        Holds(now.holds & !wanted.holds),
+    )
 }
 
 fn next_hop(backend: &Backend) -> (u32, [u8; 8], [u8; 8]) {

@@ -2,7 +2,7 @@
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use failover_common::NextHopMissing;
+use failover_common::News as Told;
 use tokio::{
     io::unix::AsyncFd,
     sync::{broadcast, mpsc},
@@ -20,7 +20,7 @@ impl News {
         Ok(Self(registered?))
     }
 
-    pub(super) async fn next(&mut self) -> std::io::Result<NextHopMissing> {
+    pub(super) async fn next(&mut self) -> std::io::Result<Told> {
         loop {
             let mut ready = self.0.readable_mut().await?;
             while let Some(item) = ready.get_inner_mut().next() {

@@ -11,7 +11,7 @@ use failover_common::{Be16, Forward, MAX_BACKENDS, MAX_SERVICES, ReverseKey, Ser
 use toml::Spanned;
 
 use super::{
-    Backend, Check, Service,
+    Backend, Check, Heartbeat, Service,
     error::{Error, Problem},
     source::Source,
 };
@@ -184,6 +184,7 @@ impl<'a> Taken<'a> {
                     name,
                     address,
                     checks: Vec::new(),
+                    heartbeat: Heartbeat::DEFAULT,
                 });
                 new.insert((index, place));
                 index

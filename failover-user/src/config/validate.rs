@@ -18,6 +18,8 @@ use super::{
 
 const PIN_PATH: &str = "/sys/fs/bpf/failover";
 const API: &str = "/run/failover.sock";
+/// See `docs/detection.md`.
+const SILENCE: Duration = Duration::from_millis(8);
 const HOLD_DOWN: Duration = Duration::from_secs(5);
 
 /// Validates the whole file.
@@ -170,6 +172,8 @@ fn service(
         forward,
         failback,
         hold_down,
+        passive: forward == Forward::Nat,
+        silence: (forward == Forward::Nat).then_some(SILENCE),
         backends,
     };
     taken.service(&service, name_span, vip.span())?;

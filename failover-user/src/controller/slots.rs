@@ -39,7 +39,7 @@ pub(super) fn entry(backend: &config::Backend, index: u32, current: &State) -> B
     match current.backends.get(&index) {
         Some(entry) if is(entry, backend) => *entry,
         _ => Backend {
-            holds: Hold::NoNeighbour as u32,
+            holds: Hold::NoNeighbour as u64,
             address: backend.address.into(),
             name: padded(&backend.name),
             ..Backend::zeroed()

@@ -1,6 +1,5 @@
 use std::{path::Path, time::Duration};
 
-use bytemuck::Zeroable as _;
 use failover_common::{Be16, Hold, ServiceKey};
 
 use super::Controller;
@@ -139,7 +138,7 @@ fn a_takeover_changes_the_hold_and_nothing_else() {
     world.probe(0, Sign::Bad, 1);
     let mut wanted = before;
     let backend = wanted.backends.get_mut(&0).unwrap();
-    backend.holds = Hold::CheckFailed as u32;
+    backend.holds = Hold::CheckFailed as u64;
     backend.held_at = 100_000_000_000;
     assert_eq!(world.controller.desired(), &wanted);
     let moves = [
@@ -182,12 +181,12 @@ fn links_and_neighbours_hold_too() {
     };
     world.reach(0, Reach::LinkDown { last });
     let entry = world.controller.desired().backends[&0];
-    assert_eq!(entry.holds, Hold::LinkDown as u32);
+    assert_eq!(entry.holds, Hold::LinkDown as u64);
     assert_eq!(entry.ifindex, 2, "the last way is kept");
     world.reach(0, Reach::NoNeighbour { last });
     assert_eq!(
         world.controller.desired().backends[&0].holds,
-        Hold::NoNeighbour as u32
+        Hold::NoNeighbour as u64
     );
     world.reach(0, HOP);
     assert_eq!(world.controller.desired().backends[&0].holds, 0);
@@ -248,7 +247,7 @@ fn reverse_entries_only_for_nat() {
         .reverse
         .iter()
         .map(|(key, reverse)| {
-            assert_eq!(reverse.reserved, <[u8; 2]>::zeroed());
+            assert_eq!(reverse.reserved, 0);
             key.port.get()
         })
         .collect();

@@ -12,9 +12,10 @@ use super::{Dataplane, MapError, Maps, State};
 struct Recorder(Vec<String>);
 
 impl Maps for Recorder {
-    fn set_holds(&mut self, index: u32, holds: Holds, held_at: u64) {
+    fn change_holds(&mut self, index: u32, set: Holds, clear: Holds, held_at: u64) {
+        let (set, clear) = (set.0, clear.0);
         self.0
-            .push(format!("holds {index} {:#x} {held_at}", holds.0));
+            .push(format!("holds {index} +{set:#x} -{clear:#x} {held_at}"));
     }
     fn set_next_hop(&mut self, index: u32, backend: &Backend) {
         self.0.push(format!("next hop {index} {}", backend.ifindex));
@@ -134,22 +135,26 @@ fn a_thousand_services_move_with_one_write() {
     let all = state(1..1001);
     let mut dead = all.clone();
     let backend = dead.backends.get_mut(&0).unwrap();
-    (backend.holds, backend.held_at) = (Hold::CheckFailed as u32, 9);
-    check("death", &all, &dead, &["holds 0 0x2 9"]);
+    (backend.holds, backend.held_at) = (Hold::CheckFailed as u64, 9);
+    check("death", &all, &dead, &["holds 0 +0x2 -0x0 9"]);
 }
 
 #[test]
 fn deaths_go_first_and_recoveries_last() {
     let mut from = state(1..2);
-    from.backends.get_mut(&0).unwrap().holds = Hold::CheckFailed as u32;
+    from.backends.get_mut(&0).unwrap().holds = Hold::CheckFailed as u64;
     let mut to = state(1..2);
     to.services.insert(key(1), service(&[1, 0]));
     let dead = to.backends.get_mut(&1).unwrap();
-    (dead.holds, dead.held_at) = (Hold::LinkDown as u32, 5);
+    (dead.holds, dead.held_at) = (Hold::LinkDown as u64, 5);
     check(
         "one dies while the other recovers",
         &from,
         &to,
-        &["holds 1 0x40 5", "service 1 [1, 0]", "holds 0 0x0 0"],
+        &[
+            "holds 1 +0x40 -0x0 5",
+            "service 1 [1, 0]",
+            "holds 0 +0x0 -0x2 0",
+        ],
     );
 }

@@ -6,7 +6,7 @@ mod returned;
 
 use std::net::SocketAddr;
 
-use failover_common::{NextHopMissing, Verdict};
+use failover_common::{News, Verdict};
 use lab::Family;
 
 use crate::frame::{Frame, Protocol};
@@ -26,7 +26,7 @@ pub(crate) struct Row {
     /// The backend whose counters go up.
     pub(crate) backend: Option<u32>,
     /// What the agent is told.
-    pub(crate) event: Option<NextHopMissing>,
+    pub(crate) event: Option<News>,
 }
 
 impl Row {

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 
 use anyhow::{Result, ensure};
-use failover_common::{Backend, Forward, Holds, MAX_BACKENDS, NAME_LEN, Verdict};
+use bytemuck::Zeroable as _;
+use failover_common::{Backend, Forward, Holds, MAX_BACKENDS, Verdict};
 use failover_user::dataplane::Maps as _;
 use lab::Family;
 use proptest::prelude::*;
@@ -22,19 +23,15 @@ const FIRST: u32 = 100;
 const COUNT: u8 = 8;
 
 /// The words of a backend that the choice depends on.
-type Words = (u32, u64);
+type Words = (u64, u64);
 
 pub(crate) fn check(world: &mut World) -> Result<()> {
     for n in 0..COUNT {
         let backend = Backend {
-            holds: 0,
             ifindex: BACK,
             dst_mac: padded(mac(2, 100 + n)),
-            src_mac: [0; 8],
-            held_at: 0,
             address: ip(Family::V4, 2, 100 + n).into(),
-            reserved: [0; 16],
-            name: [0; NAME_LEN],
+            ..Backend::zeroed()
         };
         world.maps.set_backend(FIRST + u32::from(n), &backend);
     }
@@ -59,7 +56,10 @@ pub(crate) fn check(world: &mut World) -> Result<()> {
 
 fn check_one(world: &mut World, words: &[Words], order: &[(u8, u16)]) -> Result<()> {
     for (index, (holds, held_at)) in (FIRST..).zip(words) {
-        world.maps.set_holds(index, Holds(*holds), *held_at);
+        let clear = Holds(!*holds);
+        world
+            .maps
+            .change_holds(index, Holds(*holds), clear, *held_at);
     }
     let beyond = u32::try_from(MAX_BACKENDS)?;
     let backends: Vec<_> = order

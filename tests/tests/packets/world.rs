@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapData, RingBuf};
 use aya::programs::{TestRun as _, TestRunOptions};
+use bytemuck::Zeroable as _;
 use failover_common::{
-    Action, Backend, BackendCounters, Be16, Counter, Forward, MAX_BACKENDS, NAME_LEN,
-    NextHopMissing, Reverse, ReverseKey, Service, ServiceBackend, ServiceKey, Verdict,
+    Action, Backend, BackendCounters, Be16, Counter, Forward, MAX_BACKENDS, News, Reverse,
+    ReverseKey, Service, ServiceBackend, ServiceKey, Verdict,
 };
 use failover_user::dataplane::Maps as _;
 use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps};
@@ -111,14 +112,13 @@ impl Server {
     fn backend(self, family: Family) -> Backend {
         let ifindex = if self.net == 1 { FRONT } else { BACK };
         Backend {
-            holds: u32::from(self.held_at != 0) << 1,
+            holds: u64::from(self.held_at != 0) << 1,
             ifindex: if self.resolved { ifindex } else { 0 },
             dst_mac: padded(mac(self.net, self.host)),
             src_mac: padded(mac(self.net, 1)),
             held_at: self.held_at,
             address: ip(family, self.net, self.host).into(),
-            reserved: [0; 16],
-            name: [0; NAME_LEN],
+            ..Backend::zeroed()
         }
     }
 }
@@ -250,8 +250,10 @@ impl World {
             let reverse = Reverse {
                 address: ip(family, 1, vip).into(),
                 port: Be16::new(vip_port),
-                reserved: [0; 2],
+                passive: 0,
+                reserved: 0,
                 index: server.index(family),
+                pair: 0,
             };
             self.maps.set_reverse(&key, &reverse)?;
         }
@@ -300,15 +302,10 @@ impl World {
     }
 
     /// The news since the last call.
-    pub(crate) fn events(&mut self) -> Vec<NextHopMissing> {
+    pub(crate) fn events(&mut self) -> Vec<News> {
         let mut events = Vec::new();
         while let Some(item) = self.events.next() {
-            let address = item[..16].try_into().expect("sixteen bytes");
-            let ifindex = item[16..20].try_into().expect("four bytes");
-            events.push(NextHopMissing {
-                address: failover_common::Address(address),
-                ifindex: u32::from_ne_bytes(ifindex),
-            });
+            events.push(bytemuck::pod_read_unaligned(&item));
         }
         events
     }
@@ -330,7 +327,9 @@ pub(crate) fn service(forward: Forward, backends: &[(u32, u16)]) -> Service {
         forward: forward as u8,
         len: u8::try_from(backends.len()).expect("few backends"),
         switched: 0,
-        reserved: [0; 5],
+        passive: 0,
+        reserved: [0; 4],
+        silence: 0,
         backends: Default::default(),
     };
     for (entry, &(index, port)) in service.backends.iter_mut().zip(backends) {
@@ -338,6 +337,7 @@ pub(crate) fn service(forward: Forward, backends: &[(u32, u16)]) -> Service {
             index,
             port: Be16::new(port),
             reserved: [0; 2],
+            pair: 0,
         };
     }
     service

@@ -6,7 +6,7 @@ use failover_common::{Address, Be16, Forward, ServiceKey};
 
 use super::{Config, VALID, edit, parse};
 use crate::config::{
-    Backend, Check, CheckKind, Failback, Protocol, Service, ServiceBackend, XdpMode,
+    Backend, Check, CheckKind, Failback, Heartbeat, Protocol, Service, ServiceBackend, XdpMode,
 };
 
 const fn ms(ms: u64) -> Duration {
@@ -56,6 +56,8 @@ fn the_least_there_can_be() {
         forward: Forward::Nat,
         failback: Failback::Auto,
         hold_down: ms(5000),
+        passive: true,
+        silence: Some(ms(8)),
         backends: vec![ServiceBackend {
             backend: 0,
             port: 5432,
@@ -67,6 +69,7 @@ fn the_least_there_can_be() {
         name: "db-a".into(),
         address: "2001:db8::11".parse().unwrap(),
         checks: vec![default(CheckKind::Icmp)],
+        heartbeat: Heartbeat::DEFAULT,
     };
     assert_eq!(config.backends, [backend]);
 }

@@ -2,7 +2,7 @@
 
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
-    sync::atomic::{Ordering, fence},
+    sync::atomic::{AtomicU64, Ordering, fence},
 };
 
 use aya::maps::{HashMap, MapData, PerCpuArray};
@@ -41,8 +41,9 @@ impl KernelMaps {
 }
 
 impl Maps for KernelMaps {
-    fn set_holds(&mut self, index: u32, holds: Holds, held_at: u64) {
-        self.backends.set_holds(index as usize, holds.0, held_at);
+    fn change_holds(&mut self, index: u32, set: Holds, clear: Holds, held_at: u64) {
+        self.backends
+            .change_holds(index as usize, set, clear, held_at);
     }
 
     fn set_next_hop(&mut self, index: u32, backend: &Backend) {
@@ -111,13 +112,16 @@ impl Backends {
         unsafe { self.entry(index).write_volatile(*backend) };
     }
 
-    fn set_holds(&self, index: usize, holds: u32, held_at: u64) {
+    /// One atomic operation for what is set, one for what is cleared: the data path
+    /// sets holds at the same time.
+    fn change_holds(&self, index: usize, set: Holds, clear: Holds, held_at: u64) {
         let entry = self.entry(index);
         // SAFETY: `entry` is valid and aligned.
         unsafe { (&raw mut (*entry).held_at).write_volatile(held_at) };
-        fence(Ordering::Release);
-        // SAFETY: `entry` is valid and aligned.
-        unsafe { (&raw mut (*entry).holds).write_volatile(holds) };
+        // SAFETY: `entry` is valid and aligned, and nobody writes the word but atomically.
+        let holds = unsafe { AtomicU64::from_ptr(&raw mut (*entry).holds) };
+        holds.fetch_or(set.0, Ordering::SeqCst);
+        holds.fetch_and(!clear.0, Ordering::SeqCst);
     }
 
     /// The MACs first: an `ifindex` of 0 keeps packets away until both are there.

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use failover_common::{NextHopMissing, Verdict};
+use bytemuck::Zeroable as _;
+use failover_common::{News, NewsKind, Verdict};
 use lab::Family;
 
 use super::{Row, client, ingress, kinds, to_client};
@@ -177,9 +178,11 @@ fn no_way(family: Family, protocol: Protocol) -> Vec<Row> {
             let input = plain(family, protocol, to);
             let description = format!("answer, {what}: {family:?} {protocol:?}");
             Row {
-                event: missing.map(|next_hop| NextHopMissing {
+                event: missing.map(|next_hop| News {
+                    kind: NewsKind::NextHopMissing as u32,
+                    index: FRONT,
                     address: next_hop.into(),
-                    ifindex: FRONT,
+                    ..News::zeroed()
                 }),
                 ..Row::unchanged(description, ingress(PRIMARY), input.bytes(), verdict)
             }
