@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::RING;
+use crate::{Backend, RING};
 
 /// How many heartbeats were sent and answered: sequence numbers of the newest
 /// ones. They wrap around.
@@ -56,6 +56,109 @@ impl Pulse {
 #[must_use]
 pub const fn slot(sequence: u32) -> usize {
     (sequence % RING) as usize
+}
+
+/// An entry of the `BACKENDS` map while both sides write it: every read is one
+/// volatile load of an aligned word.
+#[derive(Clone, Copy, Debug)]
+pub struct Live(*const Backend);
+
+impl Live {
+    /// # Safety
+    ///
+    /// `entry` points to an entry of the map and is valid as long as this value.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(entry: *const Backend) -> Self {
+        Self(entry)
+    }
+
+    /// [`Backend::holds`].
+    #[inline(always)]
+    #[must_use]
+    pub fn holds(self) -> u64 {
+        // SAFETY: `new` was promised a valid entry.
+        unsafe { (&raw const (*self.0).holds).read_volatile() }
+    }
+
+    /// [`Backend::pulse`].
+    #[inline(always)]
+    #[must_use]
+    pub fn pulse(self) -> Pulse {
+        // SAFETY: as above; both words in one load.
+        let word = unsafe { (&raw const (*self.0).pulse).cast::<u64>().read_volatile() };
+        bytemuck::must_cast(word)
+    }
+
+    /// [`Backend::fall`].
+    #[inline(always)]
+    #[must_use]
+    pub fn fall(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.0).fall).read_volatile() }
+    }
+
+    /// [`Backend::witness`].
+    #[inline(always)]
+    #[must_use]
+    pub fn witness(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.0).witness).read_volatile() }
+    }
+
+    /// When the heartbeat `sequence` was sent, nanoseconds of `CLOCK_MONOTONIC`; wrong
+    /// for one that is older than the ring.
+    #[inline(always)]
+    #[must_use]
+    pub fn sent_at(self, sequence: u32) -> u64 {
+        // SAFETY: as above, and a slot is below the length of the ring.
+        unsafe {
+            (&raw const (*self.0).sent_at)
+                .cast::<u64>()
+                .add(slot(sequence))
+                .read_volatile()
+        }
+    }
+
+    /// Whether so many heartbeats are unanswered that the clock must be asked.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_overdue(self) -> bool {
+        let fall = self.fall();
+        fall != 0 && self.pulse().outstanding() >= fall.cast_signed()
+    }
+
+    /// Whether the lease is over at `now`: `fall` heartbeats in a row are
+    /// unanswered and the oldest has been out for longer than the timeout.
+    ///
+    /// With a witness it must also have answered a heartbeat that was sent no
+    /// earlier than the last of those `fall`. Frames that wait behind a stall of
+    /// our own arrive in the order they were sent in, so as long as the witness's
+    /// answer is not there, this backend's may be waiting too.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_over(self, witness: Option<Self>, now: u64) -> bool {
+        let (pulse, fall) = (self.pulse(), self.fall());
+        if fall == 0 || pulse.outstanding() < fall.cast_signed() {
+            return false;
+        }
+        // SAFETY: `new` was promised a valid entry.
+        let timeout = unsafe { (&raw const (*self.0).timeout).read_volatile() };
+        let oldest = pulse.oldest();
+        if now.saturating_sub(self.sent_at(oldest)) <= u64::from(timeout) {
+            return false;
+        }
+        match witness {
+            None => true,
+            Some(witness) => {
+                let pulse = witness.pulse();
+                // Its slot of the ring must not be in use again.
+                pulse.outstanding() < (RING - 1).cast_signed()
+                    && witness.sent_at(pulse.answered)
+                        >= self.sent_at(oldest.wrapping_add(fall - 1))
+            }
+        }
+    }
 }
 
 /// What heartbeats are made of; the number is [`Backend::heartbeat_kind`](crate::Backend::heartbeat_kind).

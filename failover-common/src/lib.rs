@@ -21,7 +21,7 @@ pub use address::{Address, Be16};
 pub use backend::{Backend, Hold, Holds, NAME_LEN, RING};
 pub use counters::{BackendCounters, Counter};
 pub use event::{News, NewsKind};
-pub use lease::{HEARTBEAT_PORT, HeartbeatKind, Pulse, Signal, slot};
+pub use lease::{HEARTBEAT_PORT, HeartbeatKind, Live, Pulse, Signal, slot};
 pub use pair::{Pair, Strikes};
 pub use service::{
     Forward, MAX_BACKENDS_PER_SERVICE, Reverse, ReverseKey, Service, ServiceBackend, ServiceKey,
