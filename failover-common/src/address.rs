@@ -3,8 +3,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bytemuck::{Pod, Zeroable};
 
 /// An IPv4 or IPv6 address as the maps hold it: 16 bytes in network order, IPv4
-/// as an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2).
-#[repr(transparent)]
+/// as an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2). Aligned, so that
+/// the kernel side moves it in two words.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct Address(pub [u8; 16]);
 

@@ -22,7 +22,7 @@ pub use backend::{Backend, Hold, Holds, NAME_LEN, RING};
 pub use counters::{BackendCounters, Counter};
 pub use event::{News, NewsKind};
 pub use lease::{HEARTBEAT_PORT, HeartbeatKind, Live, Pulse, Signal, slot};
-pub use pair::{Pair, Strikes};
+pub use pair::{Pair, REFUSED, STRIKE_WINDOW, SYNS, SYNS_TIME, Strikes, UNANSWERED, UNREACHABLE};
 pub use service::{
     Forward, MAX_BACKENDS_PER_SERVICE, Reverse, ReverseKey, Service, ServiceBackend, ServiceKey,
 };

@@ -16,10 +16,10 @@ pub struct ServiceKey {
     /// IP protocol number: 6 TCP, 17 UDP.
     pub protocol: u8,
     /// Zero.
-    pub reserved: u8,
+    pub reserved: [u8; 5],
 }
 
-const _: () = assert!(size_of::<ServiceKey>() == 20);
+const _: () = assert!(size_of::<ServiceKey>() == 24);
 
 /// How packets reach a backend; the number is [`Service::forward`].
 #[repr(u8)]
@@ -81,10 +81,10 @@ pub struct ReverseKey {
     /// IP protocol number.
     pub protocol: u8,
     /// Zero.
-    pub reserved: u8,
+    pub reserved: [u8; 5],
 }
 
-const _: () = assert!(size_of::<ReverseKey>() == 20);
+const _: () = assert!(size_of::<ReverseKey>() == 24);
 
 /// Value of the `REVERSE` map: what the client must see as the source.
 #[repr(C)]
@@ -102,9 +102,11 @@ pub struct Reverse {
     pub index: u32,
     /// Index into the `PAIRS` map: this service and this backend.
     pub pair: u32,
+    /// Zero.
+    pub padding: [u8; 4],
 }
 
-const _: () = assert!(size_of::<Reverse>() == 28);
+const _: () = assert!(size_of::<Reverse>() == 32);
 
 // SAFETY: these types are `Pod` for bytemuck: any bytes are a value, and they have no padding.
 #[cfg(feature = "user")]

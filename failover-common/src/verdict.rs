@@ -41,6 +41,21 @@ pub enum Verdict {
     /// Passed: from a backend, but this host does not forward on the interface
     /// it came in by: the kernel looks up no route then.
     ForwardingDisabled = 16,
+    /// Kept: the answer to a heartbeat, it renewed the backend's lease.
+    HeartbeatAnswered = 17,
+    /// Kept: the answer to a heartbeat, but a newer one was here first.
+    HeartbeatOld = 18,
+    /// The answer to a heartbeat (`tcp-syn`), sent back as a reset.
+    HeartbeatReset = 19,
+    /// Kept: the answer to a heartbeat, the port is closed.
+    HeartbeatClosed = 20,
+    /// A refused SYN, sent to another backend out of the interface it came in by.
+    RescuedTx = 21,
+    /// A refused SYN, sent to another backend out of another interface.
+    RescuedRedirect = 22,
+    /// A backend's answer to a SYN that another backend has since, or that came
+    /// after its death: sent back as a reset.
+    LateAnswer = 23,
 }
 
 /// What becomes of a packet with a verdict.
@@ -48,8 +63,10 @@ pub enum Verdict {
 pub enum Action {
     /// Goes on to the network stack, unchanged.
     Pass,
-    /// Ends here.
+    /// Ends here, because it cannot go on.
     Drop,
+    /// Ends here, because it was for us.
+    Keep,
     /// Leaves by the interface it came in by.
     Tx,
     /// Leaves by another interface.
@@ -58,7 +75,7 @@ pub enum Action {
 
 impl Verdict {
     /// Every verdict, at the index that is its number.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 24] = [
         Self::ForwardedTx,
         Self::ForwardedRedirect,
         Self::ReturnedTx,
@@ -76,6 +93,13 @@ impl Verdict {
         Self::NoRoute,
         Self::TooBig,
         Self::ForwardingDisabled,
+        Self::HeartbeatAnswered,
+        Self::HeartbeatOld,
+        Self::HeartbeatReset,
+        Self::HeartbeatClosed,
+        Self::RescuedTx,
+        Self::RescuedRedirect,
+        Self::LateAnswer,
     ];
 
     /// How many there are: the size of the `VERDICTS` map.
@@ -86,8 +110,15 @@ impl Verdict {
     #[must_use]
     pub const fn action(self) -> Action {
         match self {
-            Self::ForwardedTx | Self::ReturnedTx => Action::Tx,
-            Self::ForwardedRedirect | Self::ReturnedRedirect => Action::Redirect,
+            Self::ForwardedTx
+            | Self::ReturnedTx
+            | Self::RescuedTx
+            | Self::HeartbeatReset
+            | Self::LateAnswer => Action::Tx,
+            Self::ForwardedRedirect | Self::ReturnedRedirect | Self::RescuedRedirect => {
+                Action::Redirect
+            }
+            Self::HeartbeatAnswered | Self::HeartbeatOld | Self::HeartbeatClosed => Action::Keep,
             Self::NotIp
             | Self::Truncated
             | Self::Malformed
@@ -125,6 +156,13 @@ impl Verdict {
             Self::NoRoute => "no_route",
             Self::TooBig => "too_big",
             Self::ForwardingDisabled => "forwarding_disabled",
+            Self::HeartbeatAnswered => "heartbeat_answered",
+            Self::HeartbeatOld => "heartbeat_old",
+            Self::HeartbeatReset => "heartbeat_reset",
+            Self::HeartbeatClosed => "heartbeat_closed",
+            Self::RescuedTx => "rescued_tx",
+            Self::RescuedRedirect => "rescued_redirect",
+            Self::LateAnswer => "late_answer",
         }
     }
 }

@@ -13,6 +13,28 @@ impl Difference {
         Self(0)
     }
 
+    /// A 32-bit word was added, as it lies in the packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn plus(self, word: [u8; 4]) -> Self {
+        Self(self.0 + u64::from(u32::from_ne_bytes(word)))
+    }
+
+    /// An IPv6 address was added.
+    #[inline(always)]
+    #[must_use]
+    pub fn plus_v6(self, address: [u8; 16]) -> Self {
+        let [a, b, c, d] = quarters(address);
+        self.plus(a).plus(b).plus(c).plus(d)
+    }
+
+    /// The checksum of what was added, and nothing else (RFC 1071).
+    #[inline(always)]
+    #[must_use]
+    pub fn checksum(self) -> [u8; 2] {
+        self.apply([0xff; 2])
+    }
+
     /// `old` has become `new`; both as they lie in the packet.
     #[inline(always)]
     #[must_use]
@@ -44,7 +66,7 @@ impl Difference {
     #[must_use]
     pub fn apply(self, checksum: [u8; 2]) -> [u8; 2] {
         let mut sum = u64::from(!u16::from_ne_bytes(checksum)) + self.0;
-        // At most 11 terms below 2^32: three folds leave 16 bits.
+        // Fewer than 2^16 terms below 2^32: three folds leave 16 bits.
         sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
         sum = (sum & 0xffff) + (sum >> 16);
         sum = (sum & 0xffff) + (sum >> 16);

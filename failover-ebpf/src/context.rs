@@ -2,8 +2,10 @@
 
 use core::mem::size_of;
 
-use aya_ebpf::{EbpfContext as _, programs::XdpContext};
+use aya_ebpf::programs::XdpContext;
 use failover_ebpf::frame::Frame;
+
+use crate::unaligned;
 
 /// One frame in the kernel. Every access is checked against `data_end`, which
 /// is what the verifier asks for.
@@ -20,9 +22,8 @@ impl Context {
     /// Index of the interface the frame came in by.
     #[inline(always)]
     pub(crate) fn ingress_ifindex(&self) -> u32 {
-        let md = self.xdp.as_ptr().cast::<aya_ebpf::bindings::xdp_md>();
         // SAFETY: the kernel hands a valid `xdp_md` to the program.
-        unsafe { (*md).ingress_ifindex }
+        unsafe { unaligned::ingress_ifindex(self.xdp.ctx) }
     }
 
     /// Where a `T` at `offset` lies, if it is inside the frame.
@@ -40,15 +41,15 @@ impl Frame for Context {
     #[inline(always)]
     fn load<T: Copy>(&self, offset: usize) -> Option<T> {
         let at = self.at::<T>(offset)?;
-        // SAFETY: `at` checked the bounds; no alignment is asked for.
-        Some(unsafe { at.read_unaligned() })
+        // SAFETY: `at` checked the bounds.
+        Some(unsafe { unaligned::load(at) })
     }
 
     #[inline(always)]
     fn store<T: Copy>(&mut self, offset: usize, value: T) -> Option<()> {
         let at = self.at::<T>(offset)?;
-        // SAFETY: `at` checked the bounds; no alignment is asked for.
-        unsafe { at.write_unaligned(value) };
+        // SAFETY: `at` checked the bounds.
+        unsafe { unaligned::store(at, value) };
         Some(())
     }
 

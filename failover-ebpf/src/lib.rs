@@ -5,4 +5,6 @@
 
 pub mod checksum;
 pub mod frame;
+pub mod icmp;
 pub mod parse;
+pub mod segment;

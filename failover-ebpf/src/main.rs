@@ -2,70 +2,194 @@
 //!
 //! ```text
 //! packet -> parse -> service -> select -> rewrite -> transmit
-//!                \-> (an answer of `nat`)  -> rewrite -> transmit
+//!                \       \-> (an answer of `nat`) -> rewrite -> transmit
+//!                 \-> heartbeat: renew the lease, drop
 //! ```
+//!
+//! `lease` decides who is alive, from heartbeats; `passive` adds what clients'
+//! traffic shows; `rescue` keeps a client's SYN until it is answered.
 //!
 //! A stage returns `Err(Verdict)` where the way ends. The entry below is the
 //! one place that turns a verdict into an XDP action and counts it.
 
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
     missing_docs,
     unreachable_pub,
     reason = "the xdp macro makes public functions without documentation"
 )]
 
+mod atomic;
 mod context;
+mod heartbeat;
+mod lease;
 mod maps;
+mod passive;
+mod rescue;
 mod rewrite;
 mod select;
 mod service;
 mod transmit;
+mod unaligned;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    bindings::{xdp_action, xdp_md},
+    macros::xdp,
+    programs::XdpContext,
+};
 use failover_common::{Action, Verdict};
-use failover_ebpf::{frame::Frame as _, parse::parse};
+use failover_ebpf::{
+    frame::Frame as _,
+    icmp::{self, Message},
+    parse::{ACK, RST, SYN, TCP, parse},
+};
 
 use crate::{context::Context, service::Match};
 
 /// Attached to every interface of the agent.
 #[xdp]
 pub fn failover(ctx: XdpContext) -> u32 {
-    let mut context = Context::new(ctx);
-    let verdict = match handle(&mut context) {
-        Ok(verdict) | Err(verdict) => verdict,
+    let length = ctx.data_end() - ctx.data();
+    let verdict = match path(ctx.ctx, FIRST_WALK) {
+        Step::Done(verdict) => verdict,
+        step => detour(ctx.ctx, step),
     };
-    maps::count_verdict(verdict, context.length());
+    maps::count_verdict(verdict, length);
     match verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => {
-            aya_log_ebpf::debug!(&context.xdp, "dropped: verdict {}", verdict as u32);
+            aya_log_ebpf::debug!(&ctx, "dropped: verdict {}", verdict as u32);
             xdp_action::XDP_DROP
         }
+        Action::Keep => xdp_action::XDP_DROP,
         Action::Tx => xdp_action::XDP_TX,
         Action::Redirect => xdp_action::XDP_REDIRECT,
     }
 }
 
+/// In place of a slot of `SYNS`: the packet has not been on a detour yet.
+const FIRST_WALK: u32 = u32::MAX - 1;
+
+/// What a walk along the path came to.
+enum Step {
+    Done(Verdict),
+    /// Neither TCP nor UDP.
+    Control,
+    /// TCP to a port that heartbeats come from.
+    Heartbeat,
+    /// A client begins a connection.
+    Syn,
+    /// A backend accepts one.
+    Accepted,
+    /// A backend refuses one.
+    Refused,
+}
+
+/// The way of nearly every packet. What is rare is on a detour: a function of its
+/// own beside this one and not below it, because all the functions that wait for
+/// each other share 512 bytes of stack.
+///
+/// `slot` remembers the packet, a SYN, or is one of [`FIRST_WALK`] and
+/// [`rescue::NOWHERE`].
+#[inline(never)]
+fn path(xdp: *mut xdp_md, slot: u32) -> Step {
+    match handle(&mut Context::new(XdpContext::new(xdp)), slot) {
+        Ok(step) => step,
+        Err(verdict) => Step::Done(verdict),
+    }
+}
+
 #[inline(always)]
-fn handle(context: &mut Context) -> Result<Verdict, Verdict> {
-    let packet = parse(context)?;
+fn handle(context: &mut Context, slot: u32) -> Result<Step, Verdict> {
+    let packet = match parse(context) {
+        Err(Verdict::OtherProtocol) => return Ok(Step::Control),
+        parsed => parsed?,
+    };
+    let first_tcp = packet.protocol == TCP && slot == FIRST_WALK;
+    if first_tcp && heartbeat::is_ours(packet.destination_port) {
+        return Ok(Step::Heartbeat);
+    }
     match service::find(&packet)? {
         Match::Service(service) => {
-            let choice = select::select(service)?;
+            if first_tcp && service.passive != 0 && packet.is_tcp(SYN) {
+                return Ok(Step::Syn);
+            }
+            let choice = select::select(service, &packet)?;
             let next_hop = transmit::to_backend(&choice)?;
             rewrite::to_backend(context, &packet, service, &choice, &next_hop)?;
+            rescue::sent(slot, choice.index);
             maps::count_forwarded(choice.index, context.length());
-            Ok(transmit::forward(context, &next_hop))
+            Ok(Step::Done(transmit::forward(context, &next_hop)))
         }
         Match::Answer(reverse) => {
+            if first_tcp && reverse.passive != 0 {
+                if packet.is_tcp(SYN | ACK) {
+                    return Ok(Step::Accepted);
+                }
+                if packet.is_tcp(RST | ACK) {
+                    return Ok(Step::Refused);
+                }
+            }
+            passive::returned(&reverse, &packet);
             let next_hop = transmit::to_client(context, &packet)?;
             rewrite::to_client(context, &packet, &reverse, &next_hop)?;
             maps::count_returned(reverse.index, context.length());
-            Ok(transmit::give_back(context, &next_hop))
+            Ok(Step::Done(transmit::give_back(context, &next_hop)))
         }
     }
+}
+
+#[inline(always)]
+fn detour(xdp: *mut xdp_md, step: Step) -> Verdict {
+    let mut slot = rescue::NOWHERE;
+    let mut rescued = false;
+    match step {
+        Step::Done(verdict) => return verdict,
+        Step::Control => return control(xdp),
+        Step::Heartbeat => match heartbeat::segment(xdp) {
+            // So that the backend forgets the connection at once.
+            heartbeat::ACCEPTED if rescue::reset(xdp) != 0 => return Verdict::HeartbeatReset,
+            heartbeat::ACCEPTED => return Verdict::HeartbeatAnswered,
+            heartbeat::OLD => return Verdict::HeartbeatOld,
+            heartbeat::CLOSED => return Verdict::HeartbeatClosed,
+            _ => {}
+        },
+        Step::Syn => slot = rescue::remember(xdp),
+        Step::Accepted => {
+            if rescue::accepted(xdp) != 0 && rescue::reset(xdp) != 0 {
+                return Verdict::LateAnswer;
+            }
+        }
+        Step::Refused => {
+            slot = rescue::refused(xdp);
+            rescued = slot != rescue::NOWHERE && rescue::repeat(xdp, slot) != 0;
+        }
+    }
+    // The rest of the path; of a refusal that has become the client's SYN again,
+    // to whoever serves now.
+    match path(xdp, slot) {
+        Step::Done(Verdict::ForwardedTx) if rescued => Verdict::RescuedTx,
+        Step::Done(Verdict::ForwardedRedirect) if rescued => Verdict::RescuedRedirect,
+        Step::Done(verdict) => verdict,
+        // A second walk has no detours.
+        _ => Verdict::OtherProtocol,
+    }
+}
+
+/// Neither TCP nor UDP: an answer to a heartbeat, news of a packet that was not
+/// delivered, or nothing of ours.
+#[inline(never)]
+fn control(xdp: *mut xdp_md) -> Verdict {
+    let context = &Context::new(XdpContext::new(xdp));
+    match icmp::parse(context) {
+        Some(Message::Echo(echo)) => heartbeat::echo(context, &echo),
+        Some(Message::Unreachable(message)) => heartbeat::unreachable(context, &message)
+            .or_else(|| passive::unreachable(context, &message, rescue::is_out)),
+        None => None,
+    }
+    .unwrap_or(Verdict::OtherProtocol)
 }
 
 #[panic_handler]

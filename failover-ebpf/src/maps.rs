@@ -1,13 +1,14 @@
 //! Every map, and the counters. The agent is the only writer of the first three.
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    Global,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_fib_lookup},
     btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use failover_common::{
-    Backend, BackendCounters, Counter, MAX_BACKENDS, MAX_SERVICES, News, Reverse, ReverseKey,
-    Service, ServiceKey, Verdict,
+    Backend, BackendCounters, Counter, MAX_BACKENDS, MAX_PAIRS, MAX_SERVICES, MAX_SYNS, News, Pair,
+    Reverse, ReverseKey, Service, ServiceKey, Syn, Verdict,
 };
 
 // Not preallocated: a preallocated entry is handed out again the moment it is
@@ -29,6 +30,20 @@ static VERDICTS: PerCpuArray<Counter, { Verdict::COUNT }> = PerCpuArray::new();
 
 #[btf_map]
 static BACKEND_COUNTERS: PerCpuArray<BackendCounters, MAX_BACKENDS> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static PAIRS: Array<Pair, MAX_PAIRS> = Array::new();
+
+#[btf_map]
+pub(crate) static SYNS: Array<Syn, MAX_SYNS, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// Room for one look-up of a route: the stack has none.
+#[btf_map]
+pub(crate) static FIB: PerCpuArray<bpf_fib_lookup, 1> = PerCpuArray::new();
+
+/// Makes the places in `SYNS` unpredictable; the agent puts a random number here.
+#[unsafe(no_mangle)]
+pub(crate) static SYN_SEED: Global<u64> = Global::new(0);
 
 /// What the agent should know at once. Full: the news is dropped; the next
 /// packet of the same kind tells it again.

@@ -5,15 +5,18 @@ use failover_common::{Address, Be16, Verdict};
 
 use crate::frame::Frame;
 
-const ETHERNET: usize = 14;
-const VLAN: usize = 4;
-const IPV4: usize = 20;
-const IPV6: usize = 40;
+/// Lengths of headers, bytes.
+pub(crate) const ETHERNET: usize = 14;
+pub(crate) const VLAN: usize = 4;
+/// Without options (RFC 791, section 3.1).
+pub const IPV4: usize = 20;
+/// RFC 8200, section 3.
+pub const IPV6: usize = 40;
 
 /// `EtherType` values (IEEE 802 numbers).
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_VLAN: u16 = 0x8100;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
+pub(crate) const ETHERTYPE_VLAN: u16 = 0x8100;
 
 /// IP protocol numbers.
 pub const TCP: u8 = 6;
@@ -65,6 +68,36 @@ pub struct Packet {
     pub source_port: Be16,
     /// Destination port.
     pub destination_port: Be16,
+    /// TCP: the flags from CWR to FIN (RFC 9293, section 3.1).
+    pub flags: u8,
+}
+
+/// TCP flag: no more data from the sender.
+pub const FIN: u8 = 1 << 0;
+/// TCP flag: the connection begins.
+pub const SYN: u8 = 1 << 1;
+/// TCP flag: the connection is refused, or over.
+pub const RST: u8 = 1 << 2;
+/// TCP flag: the acknowledgment number means something.
+pub const ACK: u8 = 1 << 4;
+
+impl Packet {
+    /// Offset of TTL or hop limit in the IP header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hop_limit_offset(&self) -> usize {
+        match self.family {
+            Family::V4 => 8,
+            Family::V6 => 7,
+        }
+    }
+
+    /// Whether it is a TCP packet with exactly these of SYN, ACK, RST and FIN.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_tcp(&self, flags: u8) -> bool {
+        self.protocol == TCP && self.flags & (SYN | ACK | RST | FIN) == flags
+    }
 }
 
 /// Reads the headers of a frame.
@@ -109,7 +142,7 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Pac
     let protocol = header[9];
     let l4 = l3 + length_of_header;
     check_l4(protocol, usize::from(total_length), length_of_header)?;
-    let (source_port, destination_port) = ports(frame, protocol, l4)?;
+    let (source_port, destination_port, flags) = ports(frame, protocol, l4)?;
     let [.., s0, s1, s2, s3, d0, d1, d2, d3] = header;
     Ok(Packet {
         family: Family::V4,
@@ -123,6 +156,7 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Pac
         destination: Address::from_v4([d0, d1, d2, d3]),
         source_port,
         destination_port,
+        flags,
     })
 }
 
@@ -138,7 +172,7 @@ fn parse_v6<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Pac
     check_length(frame, l3, total_length)?;
     let l4 = l3 + IPV6;
     check_l4(header.next_header, usize::from(total_length), IPV6)?;
-    let (source_port, destination_port) = ports(frame, header.next_header, l4)?;
+    let (source_port, destination_port, flags) = ports(frame, header.next_header, l4)?;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "eight bits of the traffic class"
@@ -156,21 +190,22 @@ fn parse_v6<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Pac
         destination: Address(header.destination),
         source_port,
         destination_port,
+        flags,
     })
 }
 
 /// The IPv6 header (RFC 8200, section 3).
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct HeaderV6 {
+pub(crate) struct HeaderV6 {
     /// Version, traffic class and the top of the flow label.
-    first: [u8; 2],
-    flow_label: [u8; 2],
+    pub(crate) first: [u8; 2],
+    pub(crate) flow_label: [u8; 2],
     payload_length: [u8; 2],
-    next_header: u8,
+    pub(crate) next_header: u8,
     hop_limit: u8,
-    source: [u8; 16],
-    destination: [u8; 16],
+    pub(crate) source: [u8; 16],
+    pub(crate) destination: [u8; 16],
 }
 
 const _: () = assert!(size_of::<HeaderV6>() == IPV6);
@@ -198,13 +233,26 @@ fn check_l4(protocol: u8, total_length: usize, header: usize) -> Result<(), Verd
     Ok(())
 }
 
-/// Both ports; that the checksum field can be read is asked at the same time.
+/// Both ports and the flags; that the checksum field can be read is asked at the
+/// same time.
 #[inline(always)]
-fn ports<F: Frame + ?Sized>(frame: &F, protocol: u8, l4: usize) -> Result<(Be16, Be16), Verdict> {
+fn ports<F: Frame + ?Sized>(
+    frame: &F,
+    protocol: u8,
+    l4: usize,
+) -> Result<(Be16, Be16, u8), Verdict> {
     let _: [u8; 2] = load(frame, l4 + checksum_offset(protocol))?;
+    let flags = if protocol == TCP {
+        load(frame, l4 + TCP_FLAGS)?
+    } else {
+        0
+    };
     let [a, b, c, d] = load::<_, [u8; 4]>(frame, l4)?;
-    Ok((Be16([a, b]), Be16([c, d])))
+    Ok((Be16([a, b]), Be16([c, d]), flags))
 }
+
+/// Offset of the flags in the TCP header (RFC 9293, section 3.1).
+const TCP_FLAGS: usize = 13;
 
 /// Offset of the checksum in the TCP (RFC 9293, section 3.1) or UDP (RFC 768) header.
 #[inline(always)]

@@ -23,11 +23,7 @@ pub(crate) fn to_backend(
     next_hop: &NextHop,
 ) -> Result<(), Verdict> {
     if service.forward == Forward::Nat as u8 {
-        let port = if choice.port == Be16::ZERO {
-            packet.destination_port
-        } else {
-            choice.port
-        };
+        let port = choice.port_for(packet.destination_port);
         translate(
             context,
             packet,
@@ -118,7 +114,7 @@ fn translate(
 }
 
 #[inline(always)]
-fn ethernet(context: &mut Context, next_hop: &NextHop) -> Result<(), Verdict> {
+pub(crate) fn ethernet(context: &mut Context, next_hop: &NextHop) -> Result<(), Verdict> {
     store(context, 0, next_hop.dst_mac)?;
     store(context, 6, next_hop.src_mac)
 }

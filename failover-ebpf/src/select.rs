@@ -4,7 +4,13 @@
 
 use failover_common::{Backend, Be16, Service, ServiceBackend, Verdict};
 
-use crate::maps::BACKENDS;
+use failover_ebpf::parse::{Packet, SYN};
+
+use crate::{
+    lease::{self, live},
+    maps::BACKENDS,
+    passive,
+};
 
 /// A backend that was chosen.
 pub(crate) struct Choice {
@@ -16,6 +22,16 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
+    /// Port on it of a packet that asks for `asked`.
+    #[inline(always)]
+    pub(crate) fn port_for(&self, asked: Be16) -> Be16 {
+        if self.port == Be16::ZERO {
+            asked
+        } else {
+            self.port
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn backend(&self) -> &Backend {
         // SAFETY: entries of an array map live as long as the map.
@@ -23,44 +39,100 @@ impl Choice {
     }
 }
 
+/// Whether a backend other than the one at `index` looks eligible.
 #[inline(always)]
-pub(crate) fn select(service: &Service) -> Result<Choice, Verdict> {
-    // Not an `Option`: the compiler leaves the inside of `None` unwritten, and
-    // the verifier refuses a register that may be.
-    let mut last = ServiceBackend {
-        index: u32::MAX,
-        port: Be16::ZERO,
-        reserved: [0; 2],
-        pair: 0,
+pub(crate) fn has_other(service: &Service, index: u32) -> bool {
+    let used = service
+        .backends
+        .iter()
+        .take(usize::from(service.len).min(service.backends.len()));
+    for entry in used {
+        if entry.index != index
+            && let Some(backend) = BACKENDS.get_ptr(entry.index)
+            && live(backend).holds() == 0
+        {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+pub(crate) fn select(service: &Service, packet: &Packet) -> Result<Choice, Verdict> {
+    let counted = service.passive != 0 && packet.is_tcp(SYN);
+    let [first, ..] = &service.backends;
+    let (index, port) = if service.len != 0 && is_eligible(service, first, counted) {
+        (first.index, first.port)
+    } else {
+        unpack(next(service, u32::from(counted)))
     };
-    let mut last_held_at = 0;
+    Ok(Choice {
+        index,
+        port,
+        backend: BACKENDS.get_ptr(index).ok_or(Verdict::NoBackend)?,
+    })
+}
+
+/// The first eligible backend, else the one held last, [packed](pack).
+///
+/// A global function: the verifier looks at it once, and does not follow the rest
+/// of the path from each of sixteen positions.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn next(service: *const Service, counted: u32) -> u64 {
+    if service.is_null() {
+        return NONE;
+    }
+    // SAFETY: the verifier has made sure that a whole `Service` can be read there.
+    let service = unsafe { &*service };
+    let counted = counted != 0;
+    let mut last = NONE;
+    // A backend that no packet has gone past since it is held.
+    let mut newly_dead = u32::MAX;
     for (position, entry) in service.backends.iter().enumerate() {
         if position >= usize::from(service.len) {
             break;
         }
-        let Some(backend) = BACKENDS.get_ptr(entry.index) else {
-            continue;
-        };
-        // SAFETY: entries of an array map live as long as the map; the agent
-        // changes this word behind our back, hence volatile.
-        let holds = unsafe { (&raw const (*backend).holds).read_volatile() };
-        if holds == 0 {
-            return Ok(Choice {
-                index: entry.index,
-                port: entry.port,
-                backend,
-            });
+        if is_eligible(service, entry, counted) {
+            if newly_dead != u32::MAX {
+                lease::passed(newly_dead);
+            }
+            return pack(entry);
         }
-        // SAFETY: as above.
-        let held_at = unsafe { (&raw const (*backend).held_at).read_volatile() };
-        if last.index == u32::MAX || held_at > last_held_at {
-            last_held_at = held_at;
-            last = *entry;
+        let death = lease::death(entry.index, unpack(last).0);
+        if death.is_new {
+            newly_dead = entry.index;
+        }
+        if death.is_later {
+            last = pack(entry);
         }
     }
-    Ok(Choice {
-        index: last.index,
-        port: last.port,
-        backend: BACKENDS.get_ptr(last.index).ok_or(Verdict::NoBackend)?,
-    })
+    last
+}
+
+/// No backend.
+const NONE: u64 = u64::MAX;
+
+/// Index and port of a backend in one word.
+#[inline(always)]
+fn pack(entry: &ServiceBackend) -> u64 {
+    u64::from(u16::from_ne_bytes(entry.port.0)) << 32 | u64::from(entry.index)
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the parts of the word")]
+fn unpack(word: u64) -> (u32, Be16) {
+    (word as u32, Be16(((word >> 32) as u16).to_ne_bytes()))
+}
+
+/// Whether a backend may have this packet: nothing holds it, its lease is not
+/// over, and it has not left too much unanswered.
+#[inline(always)]
+fn is_eligible(service: &Service, entry: &ServiceBackend, counted: bool) -> bool {
+    let Some(backend) = BACKENDS.get_ptr(entry.index) else {
+        return false;
+    };
+    live(backend).holds() == 0
+        && !lease::is_over(entry.index, backend)
+        && !passive::is_condemned(service, entry, counted)
 }

@@ -20,7 +20,7 @@ pub(crate) fn find(packet: &Packet) -> Result<Match, Verdict> {
         address: packet.destination,
         port: packet.destination_port,
         protocol: packet.protocol,
-        reserved: 0,
+        reserved: [0; 5],
     };
     if let Some(service) = service(&key) {
         return Ok(Match::Service(service));
@@ -29,21 +29,27 @@ pub(crate) fn find(packet: &Packet) -> Result<Match, Verdict> {
     if let Some(service) = service(&key) {
         return Ok(Match::Service(service));
     }
+    answer(packet).map(Match::Answer).ok_or(Verdict::NoService)
+}
+
+/// Whose answer a packet is: the backend's own port first, then every port.
+#[inline(always)]
+pub(crate) fn answer(packet: &Packet) -> Option<Reverse> {
     let mut key = ReverseKey {
         address: packet.source,
         port: packet.source_port,
         protocol: packet.protocol,
-        reserved: 0,
+        reserved: [0; 5],
     };
     if let Some(reverse) = reverse(&key) {
-        return Ok(Match::Answer(reverse));
+        return Some(reverse);
     }
     key.port = Be16::ZERO;
-    reverse(&key).map(Match::Answer).ok_or(Verdict::NoService)
+    reverse(&key)
 }
 
 #[inline(always)]
-fn service(key: &ServiceKey) -> Option<&'static Service> {
+pub(crate) fn service(key: &ServiceKey) -> Option<&'static Service> {
     let service = SERVICES.get_ptr(key)?;
     // SAFETY: the map is not preallocated: an entry that is replaced lives on
     // until the program that looked it up has ended (RCU).

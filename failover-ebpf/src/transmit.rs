@@ -11,7 +11,7 @@ use aya_ebpf::{
 use failover_common::{Address, News, NewsKind, Verdict};
 use failover_ebpf::parse::{Family, Packet};
 
-use crate::{context::Context, maps::EVENTS, select::Choice};
+use crate::{context::Context, lease, maps::FIB, select::Choice};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -66,8 +66,13 @@ pub(crate) fn to_backend(choice: &Choice) -> Result<NextHop, Verdict> {
 /// The way to a client: by the kernel's routes and neighbours.
 #[inline(always)]
 pub(crate) fn to_client(context: &Context, packet: &Packet) -> Result<NextHop, Verdict> {
-    // SAFETY: all zero is a value of this type.
-    let mut fib: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    let fib = FIB.get_ptr_mut(0).ok_or(Verdict::NoRoute)?;
+    // SAFETY: this CPU's own entry, and XDP programs do not interrupt each other;
+    // all zero is a value of this type.
+    let fib = unsafe {
+        fib.write(core::mem::zeroed());
+        &mut *fib
+    };
     fib.ifindex = context.ingress_ifindex();
     fib.l4_protocol = packet.protocol;
     fib.sport = u16::from_ne_bytes(packet.source_port.0);
@@ -88,7 +93,7 @@ pub(crate) fn to_client(context: &Context, packet: &Packet) -> Result<NextHop, V
         }
     }
     // SAFETY: both pointers are valid for the lengths given.
-    let result = unsafe { fib_lookup(context.xdp.as_ptr(), &raw mut fib, FIB_LENGTH, 0) };
+    let result = unsafe { fib_lookup(context.xdp.as_ptr(), &raw mut *fib, FIB_LENGTH, 0) };
     // A negative result is an errno: no route, as far as we can tell.
     match u32::try_from(result).unwrap_or(u32::MAX) {
         BPF_FIB_LKUP_RET_SUCCESS => {}
@@ -97,7 +102,7 @@ pub(crate) fn to_client(context: &Context, packet: &Packet) -> Result<NextHop, V
         BPF_FIB_LKUP_RET_FWD_DISABLED => return Err(Verdict::ForwardingDisabled),
         BPF_FIB_LKUP_RET_NOT_FWDED => return Err(Verdict::ForThisHost),
         BPF_FIB_LKUP_RET_NO_NEIGH => {
-            tell_next_hop_missing(&fib);
+            tell_next_hop_missing(fib);
             return Err(Verdict::ClientUnresolved);
         }
         BPF_FIB_LKUP_RET_FRAG_NEEDED => return Err(Verdict::TooBig),
@@ -147,7 +152,8 @@ fn leaves_where_it_came_in(context: &Context, next_hop: &NextHop) -> bool {
     false
 }
 
-#[inline(always)]
+/// A function of its own, because the kernel's stack is small.
+#[inline(never)]
 fn tell_next_hop_missing(fib: &bpf_fib_lookup) {
     // The next hop's family, not the packet's: an IPv4 route may lead to an
     // IPv6 router (RFC 8950), and the kernel then changes the field.
@@ -159,19 +165,16 @@ fn tell_next_hop_missing(fib: &bpf_fib_lookup) {
         let [a, b, c, d] = unsafe { fib.__bindgen_anon_4.ipv6_dst };
         Address(bytes([a, b, c, d]))
     };
-    if let Some(mut entry) = EVENTS.reserve(0) {
-        entry.write(News {
-            kind: NewsKind::NextHopMissing as u32,
-            index: fib.ifindex,
-            at: 0,
-            answered_at: 0,
-            unanswered_at: 0,
-            address,
-            signal: 0,
-            pair: 0,
-        });
-        entry.submit(0);
-    }
+    lease::tell(&News {
+        kind: NewsKind::NextHopMissing as u32,
+        index: fib.ifindex,
+        at: 0,
+        answered_at: 0,
+        unanswered_at: 0,
+        address,
+        signal: 0,
+        pair: 0,
+    });
 }
 
 #[inline(always)]

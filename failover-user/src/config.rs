@@ -318,6 +318,6 @@ fn service_key(address: IpAddr, port: u16, protocol: Protocol) -> ServiceKey {
         address: address.into(),
         port: Be16::new(port),
         protocol: protocol.number(),
-        reserved: 0,
+        reserved: [0; 5],
     }
 }

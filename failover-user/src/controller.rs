@@ -398,7 +398,7 @@ impl Controller {
                 address: self.address(backend.backend).into(),
                 port: Be16::new(backend.port),
                 protocol: config.protocol.number(),
-                reserved: 0,
+                reserved: [0; 5],
             };
             let reverse = Reverse {
                 address: config.address.into(),
@@ -407,6 +407,7 @@ impl Controller {
                 reserved: 0,
                 index: self.backends[backend.backend].index,
                 pair: self.pair(number, position),
+                padding: [0; 4],
             };
             self.desired.reverse.insert(key, reverse);
         }

@@ -54,6 +54,7 @@ fn packet_v6(tagged: bool) -> Packet {
         destination: Address([2; 16]),
         source_port: Be16::new(1000),
         destination_port: Be16::new(80),
+        flags: 0,
     }
 }
 
@@ -76,6 +77,7 @@ fn headers() {
         destination: Address::from_v4([10, 0, 0, 2]),
         source_port: Be16::new(1000),
         destination_port: Be16::new(53),
+        flags: 0,
     };
     check("IPv4 UDP", &udp_v4(), Ok(v4));
     check("with padding", &[udp_v4(), vec![0; 20]].concat(), Ok(v4));

@@ -218,7 +218,7 @@ impl<'a> Taken<'a> {
             address: address.into(),
             port: Be16::new(port),
             protocol: service.protocol.number(),
-            reserved: 0,
+            reserved: [0; 5],
         };
         if self.reverse.len() == MAX_SERVICES && !self.reverse.contains_key(&key) {
             return Err(source.error(place, Problem::TooManyReverse));

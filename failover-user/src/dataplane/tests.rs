@@ -51,7 +51,7 @@ fn key(port: u16) -> ServiceKey {
         address: IpAddr::from([10, 0, 0, 100]).into(),
         port: Be16::new(port),
         protocol: 6,
-        reserved: 0,
+        reserved: [0; 5],
     }
 }
 

@@ -245,7 +245,7 @@ impl World {
                 address: ip(family, server.net, server.host).into(),
                 port: Be16::new(port),
                 protocol: protocol.number(),
-                reserved: 0,
+                reserved: [0; 5],
             };
             let reverse = Reverse {
                 address: ip(family, 1, vip).into(),
@@ -254,6 +254,7 @@ impl World {
                 reserved: 0,
                 index: server.index(family),
                 pair: 0,
+                padding: [0; 4],
             };
             self.maps.set_reverse(&key, &reverse)?;
         }
@@ -317,7 +318,7 @@ pub(crate) fn service_key(family: Family, host: u8, port: u16, protocol: Protoco
         address: ip(family, 1, host).into(),
         port: Be16::new(port),
         protocol: protocol.number(),
-        reserved: 0,
+        reserved: [0; 5],
     }
 }
 

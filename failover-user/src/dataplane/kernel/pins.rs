@@ -7,16 +7,18 @@ use std::{
 
 use aya::maps::MapInfo;
 use failover_common::{
-    Backend, BackendCounters, Counter, LAYOUT, MAX_BACKENDS, MAX_SERVICES, Reverse, ReverseKey,
-    Service, ServiceKey, Verdict,
+    Backend, BackendCounters, Counter, LAYOUT, MAX_BACKENDS, MAX_PAIRS, MAX_SERVICES, MAX_SYNS,
+    Pair, Reverse, ReverseKey, Service, ServiceKey, Syn, Verdict,
 };
 use log::{info, warn};
 
 use super::KernelError;
 
 /// The maps that outlive the agent.
-pub(super) const PINNED_MAPS: [&str; 5] = [
+pub(super) const PINNED_MAPS: [&str; 7] = [
     "SERVICES",
+    "PAIRS",
+    "SYNS",
     "REVERSE",
     "BACKENDS",
     "VERDICTS",
@@ -88,6 +90,8 @@ pub(super) fn discard_incompatible(maps: &Path) -> Result<(), KernelError> {
             "SERVICES" => (size_of::<ServiceKey>(), size_of::<Service>(), MAX_SERVICES),
             "REVERSE" => (size_of::<ReverseKey>(), size_of::<Reverse>(), MAX_SERVICES),
             "BACKENDS" => (4, size_of::<Backend>(), MAX_BACKENDS),
+            "PAIRS" => (4, size_of::<Pair>(), MAX_PAIRS),
+            "SYNS" => (4, size_of::<Syn>(), MAX_SYNS),
             "VERDICTS" => (4, size_of::<Counter>(), Verdict::COUNT),
             _ => (4, size_of::<BackendCounters>(), MAX_BACKENDS),
         }

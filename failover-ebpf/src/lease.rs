@@ -1,0 +1,173 @@
+//! Whether a backend is still alive, and the one place that says that it is not.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use failover_common::{Address, Backend, Hold, Live, News, NewsKind, Signal};
+
+use crate::{
+    atomic,
+    maps::{BACKENDS, EVENTS},
+};
+
+/// `CLOCK_MONOTONIC`, nanoseconds.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: only reads a clock.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// What both sides write, read word by word.
+#[inline(always)]
+pub(crate) fn live(backend: *const Backend) -> Live {
+    // SAFETY: entries of an array map live as long as the map.
+    unsafe { Live::new(backend) }
+}
+
+/// Latches the backend if its lease is over; returns whether it is.
+///
+/// The clock is read only when enough heartbeats are unanswered.
+#[inline(always)]
+pub(crate) fn is_over(index: u32, backend: *const Backend) -> bool {
+    live(backend).is_overdue() && judge(index) != 0
+}
+
+/// A global function: the verifier looks at it once, and not once for every place
+/// in a service from where it is called.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn judge(index: u32) -> u32 {
+    let Some(backend) = BACKENDS.get_ptr(index) else {
+        return 0;
+    };
+    let lease = live(backend);
+    let witness = lease.witness();
+    let witness = if witness == index {
+        None
+    } else {
+        BACKENDS.get_ptr(witness).map(live)
+    };
+    let now = now();
+    if !lease.is_over(witness, now) {
+        return 0;
+    }
+    latch(index, now, Signal::Packet, 0);
+    1
+}
+
+/// Holds a backend because it is dead, and tells the agent; once, whoever comes
+/// first. `pair` is the one whose traffic showed it.
+#[inline(always)]
+pub(crate) fn latch(index: u32, now: u64, signal: Signal, pair: u32) {
+    let Some(entry) = BACKENDS.get_ptr_mut(index) else {
+        return;
+    };
+    // SAFETY: entries of an array map live as long as the map.
+    let before = unsafe { atomic::fetch_or(&raw mut (*entry).holds, Hold::Expired as u64) };
+    if before & Hold::Expired as u64 != 0 {
+        return;
+    }
+    if before == 0 {
+        // SAFETY: as above; one aligned word.
+        unsafe { (&raw mut (*entry).held_at).write_volatile(now) };
+    }
+    let lease = live(entry);
+    let pulse = lease.pulse();
+    let unanswered_at = if pulse.outstanding() > 0 {
+        lease.sent_at(pulse.oldest())
+    } else {
+        0
+    };
+    tell(&News {
+        kind: NewsKind::Expired as u32,
+        index,
+        at: now,
+        answered_at: lease.sent_at(pulse.answered),
+        unanswered_at,
+        address: Address([0; 16]),
+        signal: signal as u32,
+        pair,
+    });
+}
+
+/// What `select` asks about a backend that is held.
+pub(crate) struct Death {
+    /// It was held later than another one, or that does not exist.
+    pub(crate) is_later: bool,
+    /// No packet has gone past it since.
+    pub(crate) is_new: bool,
+}
+
+/// Compares the backend at `index` with the one at `other`.
+#[inline(always)]
+pub(crate) fn death(index: u32, other: u32) -> Death {
+    let bits = compare(index, other);
+    Death {
+        is_later: bits & 1 != 0,
+        is_new: bits & 2 != 0,
+    }
+}
+
+/// A global function, as [`judge`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn compare(index: u32, other: u32) -> u32 {
+    let Some(backend) = BACKENDS.get_ptr(index) else {
+        return 0;
+    };
+    // SAFETY: entries of an array map live as long as the map; others change these
+    // words behind our back, hence volatile.
+    let (held_at, passed_at) = unsafe {
+        (
+            (&raw const (*backend).held_at).read_volatile(),
+            (&raw const (*backend).passed_at).read_volatile(),
+        )
+    };
+    let is_later = BACKENDS.get_ptr(other).is_none_or(|other| {
+        // SAFETY: as above.
+        held_at > unsafe { (&raw const (*other).held_at).read_volatile() }
+    });
+    u32::from(is_later) | u32::from(held_at > passed_at) << 1
+}
+
+/// Notes that a packet went past a dead backend, and tells the agent of the
+/// first one since it is held.
+#[inline(always)]
+pub(crate) fn passed(index: u32) {
+    note_passed(index);
+}
+
+/// A global function, as [`judge`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_passed(index: u32) -> u32 {
+    let Some(entry) = BACKENDS.get_ptr_mut(index) else {
+        return 0;
+    };
+    let now = now();
+    // SAFETY: entries of an array map live as long as the map.
+    let before = unsafe { atomic::swap(&raw mut (*entry).passed_at, now) };
+    // SAFETY: as above.
+    let held_at = unsafe { (&raw const (*entry).held_at).read_volatile() };
+    if before < held_at {
+        tell(&News {
+            kind: NewsKind::Passed as u32,
+            index,
+            at: now,
+            answered_at: 0,
+            unanswered_at: 0,
+            address: Address([0; 16]),
+            signal: 0,
+            pair: 0,
+        });
+    }
+    0
+}
+
+/// Puts news on the ring buffer. Full: they are lost, but what they say stands in
+/// the maps too, where the agent's sender of heartbeats looks at every turn.
+#[inline(always)]
+pub(crate) fn tell(news: &News) {
+    if let Some(mut entry) = EVENTS.reserve(0) {
+        entry.write(*news);
+        entry.submit(0);
+    }
+}

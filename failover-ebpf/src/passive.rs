@@ -1,0 +1,198 @@
+//! What clients' traffic shows of a backend, without any heartbeat (`nat`: both
+//! directions pass through us). Every sign counts for one pair of a service and a
+//! backend; the one that fills the count latches.
+
+use failover_common::{
+    Backend, Pair, REFUSED, Reverse, ReverseKey, SYNS, SYNS_TIME, Service, ServiceBackend, Signal,
+    Strikes, UNANSWERED, UNREACHABLE, Verdict,
+};
+use failover_ebpf::{
+    icmp::Unreachable,
+    parse::{ACK, Packet, SYN, TCP},
+};
+
+use crate::{
+    context::Context,
+    heartbeat::is_next_hop,
+    lease::{latch, live, now},
+    maps::{BACKENDS, PAIRS, REVERSE},
+};
+
+/// A packet is about to go to a backend. Returns whether it must not: too much
+/// that went before is unanswered. `counted`: it is a SYN, and those count.
+#[inline(always)]
+pub(crate) fn is_condemned(service: &Service, entry: &ServiceBackend, counted: bool) -> bool {
+    if !counted && service.silence == 0 {
+        return false;
+    }
+    convict(entry.index, entry.pair, service.silence, u32::from(counted)) != 0
+}
+
+/// A global function, as `lease::judge`. `syn`: not 0 for a SYN that counts.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn convict(index: u32, pair: u32, silence: u64, syn: u32) -> u32 {
+    let (Some(backend), Some(counts)) = (BACKENDS.get_ptr(index), self::pair(pair)) else {
+        return 0;
+    };
+    let signal = if silence != 0 && is_silent(backend, counts, silence) {
+        Signal::Silence
+    } else if syn != 0 && syns_pile_up(counts) {
+        Signal::Syns
+    } else {
+        return 0;
+    };
+    begin_anew(counts);
+    latch(index, now(), signal, pair);
+    1
+}
+
+/// The traffic lease: many packets went to the backend, for a while, and not one
+/// came back; and nobody sends heartbeats, which would know better.
+#[inline(always)]
+fn is_silent(backend: *const Backend, pair: *mut Pair, silence: u64) -> bool {
+    // SAFETY: entries of an array map live as long as the map.
+    let count = unsafe { (*pair).unanswered.count } + 1;
+    // SAFETY: as above.
+    unsafe { (*pair).unanswered.count = count };
+    if count == 2 {
+        // Not at the first: where every packet has its answer, no clock is read.
+        // SAFETY: as above.
+        unsafe { (*pair).unanswered.since = now() };
+    }
+    // SAFETY: as above.
+    if count < UNANSWERED || unsafe { (*pair).answers } == 0 {
+        return false;
+    }
+    let now = now();
+    // SAFETY: as above.
+    let since = unsafe { (*pair).unanswered.since };
+    let lease = live(backend);
+    let heartbeat = lease.sent_at(lease.pulse().sent);
+    now.saturating_sub(since) > silence && now.saturating_sub(heartbeat) > silence
+}
+
+/// Many SYNs in a row, for a while, and not one was answered: the process hangs,
+/// whatever its host says.
+#[inline(always)]
+fn syns_pile_up(pair: *mut Pair) -> bool {
+    let now = now();
+    // SAFETY: entries of an array map live as long as the map.
+    let Strikes { since, count } = unsafe { (*pair).syns };
+    let since = if count == 0 { now } else { since };
+    let count = count + 1;
+    // SAFETY: as above.
+    unsafe { (*pair).syns = Strikes { since, count } };
+    // SAFETY: as above.
+    let answers = unsafe { (*pair).answers };
+    count >= SYNS && now.saturating_sub(since) >= SYNS_TIME && answers != 0
+}
+
+/// A packet came back from a backend.
+#[inline(always)]
+pub(crate) fn returned(reverse: &Reverse, packet: &Packet) {
+    let Some(pair) = pair(reverse.pair) else {
+        return;
+    };
+    // Stores only where something changes: the line stays shared between CPUs.
+    // SAFETY: entries of an array map live as long as the map.
+    if unsafe { (*pair).unanswered.count } != 0 {
+        // SAFETY: as above.
+        unsafe { (*pair).unanswered.count = 0 };
+    }
+    // SAFETY: as above.
+    if unsafe { (*pair).answers } == 0 {
+        // SAFETY: as above.
+        unsafe { (*pair).answers = 1 };
+    }
+    if packet.is_tcp(SYN | ACK) {
+        // SAFETY: as above.
+        unsafe { (*pair).syns.count = 0 };
+    }
+}
+
+/// A client's SYN was refused, and the refusal belongs to it.
+#[inline(always)]
+pub(crate) fn refused(reverse: &Reverse) {
+    let Some(pair) = pair(reverse.pair) else {
+        return;
+    };
+    let now = now();
+    // SAFETY: entries of an array map live as long as the map.
+    let strikes = unsafe { (*pair).refused }.struck(now);
+    // SAFETY: as above.
+    unsafe { (*pair).refused = strikes };
+    if strikes.count >= REFUSED {
+        begin_anew(pair);
+        latch(reverse.index, now, Signal::Refused, reverse.pair);
+    }
+}
+
+/// A packet could not be delivered. The message goes on to the stack in any case.
+///
+/// It must come by the way that leads to the backend. What a TCP packet quotes
+/// must be a SYN that is out: `is_out` looks.
+#[inline(always)]
+pub(crate) fn unreachable(
+    context: &Context,
+    message: &Unreachable,
+    is_out: impl FnOnce(&Reverse, &Unreachable) -> bool,
+) -> Option<Verdict> {
+    let mut key = ReverseKey {
+        address: message.destination,
+        port: message.destination_port,
+        protocol: message.protocol,
+        reserved: [0; 5],
+    };
+    let reverse = match reverse(&key) {
+        Some(reverse) => reverse,
+        None => {
+            key.port = failover_common::Be16::ZERO;
+            reverse(&key)?
+        }
+    };
+    let backend = BACKENDS.get_ptr(reverse.index)?;
+    if reverse.passive == 0
+        || !is_next_hop(context, backend)
+        || (message.protocol == TCP && !is_out(&reverse, message))
+    {
+        return None;
+    }
+    let pair = pair(reverse.pair)?;
+    let now = now();
+    // SAFETY: entries of an array map live as long as the map.
+    let strikes = unsafe { (*pair).unreachable }.struck(now);
+    // SAFETY: as above.
+    unsafe { (*pair).unreachable = strikes };
+    if strikes.count >= UNREACHABLE {
+        begin_anew(pair);
+        latch(reverse.index, now, Signal::Unreachable, reverse.pair);
+    }
+    None
+}
+
+#[inline(always)]
+fn pair(index: u32) -> Option<*mut Pair> {
+    PAIRS.get_ptr_mut(index)
+}
+
+/// After a death nothing counts that was before.
+#[inline(always)]
+fn begin_anew(pair: *mut Pair) {
+    // SAFETY: entries of an array map live as long as the map.
+    unsafe {
+        (*pair).answers = 0;
+        (*pair).unanswered.count = 0;
+        (*pair).syns.count = 0;
+        (*pair).refused.count = 0;
+        (*pair).unreachable.count = 0;
+    }
+}
+
+#[inline(always)]
+fn reverse(key: &ReverseKey) -> Option<Reverse> {
+    let reverse = REVERSE.get_ptr(key)?;
+    // SAFETY: the map is not preallocated: an entry that is replaced lives on
+    // until the program that looked it up has ended (RCU).
+    Some(unsafe { *reverse })
+}

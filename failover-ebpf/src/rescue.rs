@@ -1,0 +1,359 @@
+//! SYN rescue (`nat`): a client's SYN is remembered while it is unanswered, so
+//! that a backend which turns out to be dead costs the client nothing.
+//!
+//! The table is a set-associative cache: a flow has [`SYN_WAYS`] slots, the oldest
+//! of them gives way. Whoever finds a slot taken by another CPU or the agent goes
+//! without.
+//!
+//! The functions that the entry calls are global ones: the verifier looks at each
+//! once, and the compiler leaves their arguments as they are.
+
+use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_tail, programs::XdpContext};
+use failover_common::{
+    Address, Be16, Hold, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Service, ServiceKey, Syn,
+};
+use failover_ebpf::{
+    frame::Frame as _,
+    icmp::Unreachable,
+    parse::{Packet, TCP, parse},
+    segment::{self, TCP_HEADER},
+};
+
+use crate::{
+    atomic,
+    context::Context,
+    heartbeat::is_next_hop,
+    lease::{live, now},
+    maps::{BACKENDS, SYN_SEED, SYNS},
+    passive, select, service,
+};
+
+/// Words of options a SYN can have.
+const OPTION_WORDS: usize = MAX_OPTIONS / 4;
+
+/// Who talks to whom, as the client sees it.
+struct Flow {
+    client: Address,
+    client_port: Be16,
+    vip: Address,
+    vip_port: Be16,
+}
+
+impl Flow {
+    /// Of a packet from the backend of `reverse` to a client.
+    #[inline(always)]
+    fn answered(packet: &Packet, reverse: &Reverse) -> Self {
+        Self {
+            client: packet.destination,
+            client_port: packet.destination_port,
+            vip: reverse.address,
+            vip_port: if reverse.port == Be16::ZERO {
+                packet.source_port
+            } else {
+                reverse.port
+            },
+        }
+    }
+
+    /// Index of the first of its slots.
+    #[inline(always)]
+    fn first_slot(&self) -> u32 {
+        let [a, b] = halves(self.client);
+        let [c, d] = halves(self.vip);
+        let [p0, p1] = self.client_port.0;
+        let [q0, q1] = self.vip_port.0;
+        let ports = u64::from(u32::from_ne_bytes([p0, p1, q0, q1]));
+        let mut hash = SYN_SEED.load();
+        for word in [a, b, c ^ d, ports] {
+            // Multiply and fold, as in wyhash: cheap, and the seed is secret.
+            hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            hash ^= hash >> 32;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a few bits of it")]
+        let set = hash as u32 % (MAX_SYNS as u32 / SYN_WAYS);
+        set * SYN_WAYS
+    }
+
+    #[inline(always)]
+    fn owns(&self, syn: &Syn) -> bool {
+        syn.sent_at != 0
+            && syn.client_port == self.client_port
+            && syn.vip_port == self.vip_port
+            && syn.client == self.client
+            && syn.vip == self.vip
+    }
+}
+
+/// A slot that is ours until it is dropped.
+struct Slot {
+    index: u32,
+    syn: *mut Syn,
+}
+
+impl Slot {
+    #[inline(always)]
+    fn take(index: u32) -> Option<Self> {
+        let syn = SYNS.get_ptr_mut(index)?;
+        // SAFETY: entries of an array map live as long as the map.
+        let taken = unsafe { atomic::swap(&raw mut (*syn).taken, 1) };
+        (taken == 0).then_some(Self { index, syn })
+    }
+
+    /// The slot that remembers a flow's SYN.
+    #[inline(always)]
+    fn find(flow: &Flow) -> Option<Self> {
+        let first = flow.first_slot();
+        for way in 0..SYN_WAYS {
+            let syn = SYNS.get_ptr(first + way)?;
+            // A look before it is taken: nearly always it is not the one.
+            // SAFETY: entries of an array map live as long as the map.
+            if flow.owns(unsafe { &*syn }) {
+                let slot = Self::take(first + way)?;
+                return flow.owns(slot.syn()).then_some(slot);
+            }
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn syn(&self) -> &Syn {
+        // SAFETY: entries of an array map live as long as the map, and it is ours.
+        unsafe { &*self.syn }
+    }
+
+    #[inline(always)]
+    fn syn_mut(&mut self) -> &mut Syn {
+        // SAFETY: as above.
+        unsafe { &mut *self.syn }
+    }
+}
+
+impl Drop for Slot {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: entries of an array map live as long as the map.
+        unsafe { atomic::swap(&raw mut (*self.syn).taken, 0) };
+    }
+}
+
+/// No slot.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// Remembers a SYN that is about to go to a backend; returns in which slot. One
+/// that carries data is not: what would be repeated is not all of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn remember(xdp: *mut xdp_md) -> u32 {
+    let context = &Context::new(XdpContext::new(xdp));
+    match parse(context) {
+        Ok(packet) => write_down(context, &packet).unwrap_or(NOWHERE),
+        Err(_) => NOWHERE,
+    }
+}
+
+/// The SYN in `slot` goes to the backend at `index`.
+#[inline(always)]
+pub(crate) fn sent(slot: u32, index: u32) {
+    if slot != NOWHERE
+        && let Some(syn) = SYNS.get_ptr_mut(slot)
+    {
+        // SAFETY: entries of an array map live as long as the map; one aligned word.
+        unsafe { (&raw mut (*syn).backend).write_volatile(index) };
+    }
+}
+
+#[inline(always)]
+fn write_down(context: &Context, packet: &Packet) -> Option<u32> {
+    let header: [[u8; 4]; 5] = context.load(packet.l4)?;
+    let [_, sequence, _, [offset, flags, w0, w1], _] = header;
+    let length = usize::from(offset >> 4) * 4;
+    if usize::from(packet.total_length) != packet.l4 - packet.l3 + length || length < TCP_HEADER {
+        return None;
+    }
+    let flow = Flow {
+        client: packet.source,
+        client_port: packet.source_port,
+        vip: packet.destination,
+        vip_port: packet.destination_port,
+    };
+    let index = oldest(&flow)?;
+    let mut slot = Slot::take(index)?;
+    let syn = slot.syn_mut();
+    syn.sent_at = now();
+    syn.client = flow.client;
+    syn.vip = flow.vip;
+    syn.client_port = flow.client_port;
+    syn.vip_port = flow.vip_port;
+    syn.backend = u32::MAX;
+    syn.sequence = sequence;
+    syn.window = [w0, w1];
+    syn.flags = flags;
+    syn.tos = packet.tos;
+    syn.hop_limit = context.load(packet.l3 + packet.hop_limit_offset())?;
+    #[expect(clippy::cast_possible_truncation, reason = "at most 40")]
+    let options_len = (length - TCP_HEADER) as u8;
+    syn.options_len = options_len;
+    let (words, _) = syn.options.as_chunks_mut::<4>();
+    for (n, word) in words.iter_mut().enumerate().take(OPTION_WORDS) {
+        *word = if n * 4 < usize::from(options_len) {
+            context.load(packet.l4 + TCP_HEADER + n * 4)?
+        } else {
+            [0; 4]
+        };
+    }
+    Some(index)
+}
+
+/// Index of the flow's own slot, else of a free one, else of the oldest.
+#[inline(always)]
+fn oldest(flow: &Flow) -> Option<u32> {
+    let first = flow.first_slot();
+    let mut oldest = first;
+    let mut oldest_at = u64::MAX;
+    for way in 0..SYN_WAYS {
+        let syn = SYNS.get_ptr(first + way)?;
+        // SAFETY: entries of an array map live as long as the map.
+        let syn = unsafe { &*syn };
+        if flow.owns(syn) {
+            return Some(first + way);
+        }
+        if syn.sent_at < oldest_at {
+            oldest_at = syn.sent_at;
+            oldest = first + way;
+        }
+    }
+    Some(oldest)
+}
+
+/// A backend accepts a connection. If the client's SYN has gone to another one
+/// since, or the backend is dead to us, it is too late: to be reset. Returns
+/// not 0 if it is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn accepted(xdp: *mut xdp_md) -> u32 {
+    u32::from(is_late(&Context::new(XdpContext::new(xdp))).unwrap_or(false))
+}
+
+#[inline(always)]
+fn is_late(context: &Context) -> Option<bool> {
+    let packet = &parse(context).ok()?;
+    let reverse = &service::answer(packet)?;
+    Some(match Slot::find(&Flow::answered(packet, reverse)) {
+        Some(mut slot) => {
+            let late = slot.syn().backend != reverse.index;
+            if !late {
+                slot.syn_mut().sent_at = 0;
+            }
+            late
+        }
+        None => {
+            let backend = BACKENDS.get_ptr(reverse.index)?;
+            live(backend).holds() & Hold::Expired as u64 != 0
+        }
+    })
+}
+
+/// Sends a segment back as the reset that answers it; returns 0 if it could not.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn reset(xdp: *mut xdp_md) -> u32 {
+    let context = &mut Context::new(XdpContext::new(xdp));
+    let Ok(packet) = parse(context) else {
+        return 0;
+    };
+    u32::from(segment::reset(context, &packet).is_some())
+}
+
+/// A backend refuses a connection. If the refusal belongs to a client's SYN, it
+/// is a sign of death; and if another backend can serve, that SYN is to be
+/// repeated in place of the refusal. Returns the slot that remembers it, else
+/// [`NOWHERE`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn refused(xdp: *mut xdp_md) -> u32 {
+    to_repeat(&Context::new(XdpContext::new(xdp))).unwrap_or(NOWHERE)
+}
+
+#[inline(always)]
+fn to_repeat(context: &Context) -> Option<u32> {
+    let packet = &parse(context).ok()?;
+    let reverse = &service::answer(packet)?;
+    let acknowledged = context.load(packet.l4 + 8)?;
+    let flow = Flow::answered(packet, reverse);
+    let slot = Slot::find(&flow)?;
+    let expected = u32::from_be_bytes(slot.syn().sequence).wrapping_add(1);
+    if slot.syn().backend != reverse.index
+        || u32::from_be_bytes(acknowledged) != expected
+        || !is_next_hop(context, BACKENDS.get_ptr(reverse.index)?)
+    {
+        return None;
+    }
+    passive::refused(reverse);
+    // Without another one it would go to the same backend, and come back for ever.
+    select::has_other(find(&flow)?, reverse.index).then_some(slot.index)
+}
+
+/// Makes a segment the SYN that `slot` remembers, as it came from the client;
+/// returns 0 if it could not.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn repeat(xdp: *mut xdp_md, slot: u32) -> u32 {
+    u32::from(write_again(&mut Context::new(XdpContext::new(xdp)), slot).is_some())
+}
+
+#[inline(always)]
+fn write_again(context: &mut Context, slot: u32) -> Option<()> {
+    let packet = &parse(context).ok()?;
+    let slot = Slot::take(slot)?;
+    let missing = (packet.l4 + TCP_HEADER + MAX_OPTIONS).saturating_sub(context.length());
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "below 100"
+    )]
+    let missing = missing as i32;
+    // SAFETY: the context is the kernel's; no pointer into the frame is kept.
+    if missing > 0 && unsafe { bpf_xdp_adjust_tail(context.xdp.ctx, missing) } != 0 {
+        return None;
+    }
+    segment::repeat(context, packet, slot.syn())
+}
+
+/// Whether the packet that was not delivered is a SYN that we remember.
+#[inline(always)]
+pub(crate) fn is_out(reverse: &Reverse, message: &Unreachable) -> bool {
+    let flow = Flow {
+        client: message.source,
+        client_port: message.source_port,
+        vip: reverse.address,
+        vip_port: if reverse.port == Be16::ZERO {
+            message.destination_port
+        } else {
+            reverse.port
+        },
+    };
+    Slot::find(&flow).is_some_and(|slot| {
+        slot.syn().backend == reverse.index && slot.syn().sequence == message.sequence
+    })
+}
+
+#[inline(always)]
+fn find(flow: &Flow) -> Option<&'static Service> {
+    let mut key = ServiceKey {
+        address: flow.vip,
+        port: flow.vip_port,
+        protocol: TCP,
+        reserved: [0; 5],
+    };
+    if let Some(service) = service::service(&key) {
+        return Some(service);
+    }
+    key.port = Be16::ZERO;
+    service::service(&key)
+}
+
+#[inline(always)]
+fn halves(address: Address) -> [u64; 2] {
+    // SAFETY: sixteen bytes either way, and any bytes are a value.
+    unsafe { core::mem::transmute(address.0) }
+}
