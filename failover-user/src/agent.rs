@@ -34,7 +34,7 @@ use crate::{
     },
     event::{Event, History, What},
     health::Sign,
-    network::{self, Change, Netlink, Watcher},
+    network::{self, Change, Netlink, Reach, Watcher},
     probe::{self, Outcome, Prober, Report, icmp::Icmp},
 };
 
@@ -122,7 +122,7 @@ impl Agent {
     /// Learns the way to every backend before the program sees a packet, so that
     /// maps which are new do not drop any. Not for long: a backend that is dead
     /// never answers.
-    async fn look_around(&mut self, observed: &mut mpsc::Receiver<Change>) {
+    async fn look_around(&mut self, observed: &mut mpsc::Receiver<Vec<Change>>) {
         let enough = Instant::now() + LOOK_AROUND;
         while self
             .controller
@@ -132,12 +132,13 @@ impl Agent {
             .any(|entry| entry.ifindex == 0)
         {
             match tokio::time::timeout_at(enough, observed.recv()).await {
-                Ok(Some(Change::Backend { backend, reach })) => {
-                    if self.controller.reached(backend, &reach, now()) {
+                Ok(Some(changes)) => {
+                    let worse = self.reached(&changes, false);
+                    let better = self.reached(&changes, true);
+                    if worse || better {
                         self.controller.settle(now());
                     }
                 }
-                Ok(Some(Change::Link { .. })) => {}
                 Ok(None) | Err(_) => return,
             }
         }
@@ -183,7 +184,7 @@ impl Agent {
     async fn serve(
         mut self,
         listener: tokio::net::UnixListener,
-        mut observed: mpsc::Receiver<Change>,
+        mut observed: mpsc::Receiver<Vec<Change>>,
         mut tasks: JoinSet<()>,
     ) -> anyhow::Result<()> {
         let (reports, mut outcomes) = mpsc::channel(probe::REPORTS);
@@ -223,7 +224,7 @@ impl Agent {
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
                 Some(report) = outcomes.recv() => self.probed(report),
-                Some(change) = observed.recv() => self.network_changed(change).await,
+                Some(changes) = observed.recv() => self.network_changed(changes).await,
                 Some(call) = requests.recv() => self.answer(call),
                 Ok(told) = news.next() => self.told(&told).await,
                 () = sleep_until(deadline) => {
@@ -246,24 +247,46 @@ impl Agent {
         self.settle(changed, sign == Sign::Bad);
     }
 
-    async fn network_changed(&mut self, change: Change) {
-        match change {
-            Change::Backend { backend, reach } => {
-                let changed = self.controller.reached(backend, &reach, now());
-                let worse = !matches!(reach, network::Reach::Resolved(_));
-                self.settle(changed, worse);
-                // A new next hop needs no policy.
-                self.apply();
-            }
-            Change::Link {
+    /// One turn of the watcher: every backend that is worse off is held in the
+    /// maps before any policy runs, or services would move to one that is gone
+    /// too; then those that are back, then the interfaces.
+    async fn network_changed(&mut self, changes: Vec<Change>) {
+        let worse = self.reached(&changes, false);
+        if worse {
+            self.apply();
+        }
+        let better = self.reached(&changes, true);
+        if worse || better {
+            self.controller.settle(now());
+        }
+        // A new next hop needs no policy.
+        self.apply();
+        for change in changes {
+            if let Change::Link {
                 name,
                 ifindex,
                 present,
                 up,
-            } => {
+            } = change
+            {
                 self.link_changed(&name, ifindex, present, up).await;
             }
         }
+    }
+
+    /// Tells the controller of the backends that are `resolved`, or of those that
+    /// are not. Whether any holds have changed. At one moment: none of them was
+    /// held later than another.
+    fn reached(&mut self, batch: &[Change], resolved: bool) -> bool {
+        let (mut changed, now) = (false, now());
+        for change in batch {
+            if let Change::Backend { backend, reach } = change
+                && matches!(reach, Reach::Resolved(_)) == resolved
+            {
+                changed |= self.controller.reached(*backend, reach, now);
+            }
+        }
+        changed
     }
 
     async fn link_changed(&mut self, name: &str, ifindex: u32, present: bool, up: bool) {
@@ -372,7 +395,7 @@ impl Agent {
 }
 
 /// Watches the network, also after an error.
-async fn watch(addresses: Vec<IpAddr>, changes: mpsc::Sender<Change>) {
+async fn watch(addresses: Vec<IpAddr>, changes: mpsc::Sender<Vec<Change>>) {
     loop {
         let ended = match Watcher::new(addresses.clone()) {
             Ok(watcher) => watcher.run(changes.clone()).await,

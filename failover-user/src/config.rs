@@ -7,6 +7,7 @@
 mod check;
 mod conflicts;
 mod error;
+mod heartbeat;
 mod raw;
 mod source;
 mod validate;
@@ -90,7 +91,8 @@ pub struct Service {
     /// connections, unreachable ports, SYNs without an answer. Only with `nat`.
     pub passive: bool,
     /// How long packets may go to a backend and nothing come back before that is
-    /// a death, while nobody sends heartbeats; none: for ever. Only with `nat`.
+    /// a death, while nobody sends heartbeats: 1 ms to 4 s; none: for ever. Only
+    /// with `nat`.
     pub silence: Option<Duration>,
     /// Sorted by priority, the best first: at least one and at most
     /// [`failover_common::MAX_BACKENDS_PER_SERVICE`], each of them once.
@@ -174,18 +176,22 @@ pub struct Backend {
 /// What renews the lease of a backend: `[service.heartbeat]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Heartbeat {
-    /// What is sent. With [`HeartbeatKind::None`] there is no lease, and the rest
-    /// means nothing.
+    /// What is sent. With [`HeartbeatKind::None`] there is no lease; the rest means
+    /// nothing, and is always the same.
     pub kind: HeartbeatKind,
     /// Where to, for the kinds that have a port; otherwise 0.
     pub port: u16,
-    /// From one heartbeat to the next.
+    /// From one heartbeat to the next: 50 us to 10 s.
     pub interval: Duration,
-    /// How long the oldest of `fall` unanswered heartbeats must have been out.
+    /// How long the oldest of `fall` unanswered heartbeats must have been out: at
+    /// most 14 intervals and 4 s; zero where `fall` is 0.
     pub timeout: Duration,
-    /// Heartbeats in a row that must be unanswered before the lease is over.
+    /// Heartbeats in a row that must be unanswered before the lease is over: 2 to
+    /// 14, or 0 with the kinds whose silence means nothing ([`HeartbeatKind::Udp`]
+    /// and [`HeartbeatKind::None`]).
     pub fall: u32,
-    /// Heartbeats in a row that must be answered before there is a new one.
+    /// Heartbeats in a row that must be answered before there is a new one: 1 to
+    /// 1,000,000.
     pub rise: u32,
 }
 

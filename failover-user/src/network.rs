@@ -7,6 +7,7 @@
 mod address;
 mod decode;
 mod handle;
+mod links;
 mod state;
 mod subscription;
 mod vip;
@@ -20,11 +21,12 @@ use std::{io, net::IpAddr};
 pub use handle::Netlink;
 pub use watcher::Watcher;
 
-/// Depth of the channel of changes. The first reading sends one for each
-/// backend and interface: a thousand of them fit. When it is full the watcher
+/// Depth of the channel of batches of changes. A batch is what one turn of the
+/// watcher brought about, at most one change of each backend; the first reading
+/// sends one for each backend it looks up. When the channel is full the watcher
 /// waits; the kernel keeps its events meanwhile, and if it runs out of room the
 /// watcher reads everything again.
-pub const CHANGES: usize = 1024;
+pub const CHANGES: usize = 64;
 
 /// The way to a backend, as the kernel sees it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +50,8 @@ pub enum Reach {
         /// The way there was before.
         last: Option<NextHop>,
     },
-    /// The interface that leads to it is down or gone.
+    /// The interface that leads to it, or one that this one stands on, is down
+    /// or gone.
     LinkDown {
         /// The way there was before.
         last: Option<NextHop>,
@@ -73,7 +76,7 @@ pub enum Change {
         ifindex: u32,
         /// Whether it exists.
         present: bool,
-        /// Whether it is enabled and has a carrier.
+        /// Whether it is enabled and has a carrier, by its own word.
         up: bool,
     },
 }

@@ -87,12 +87,12 @@ impl Draft {
         ];
         let kind = match value::keyword(&kind, "kind", &choices, source)? {
             Kind::Icmp => {
-                refuse("port", port.as_ref(), "icmp", source)?;
-                refuse("path", path.as_ref(), "icmp", source)?;
+                value::refuse("port", port.as_ref(), "icmp", source)?;
+                value::refuse("path", path.as_ref(), "icmp", source)?;
                 DraftKind::Icmp
             }
             Kind::Tcp => {
-                refuse("path", path.as_ref(), "tcp", source)?;
+                value::refuse("path", path.as_ref(), "tcp", source)?;
                 DraftKind::Tcp {
                     port: self::port(port, source)?,
                 }
@@ -108,8 +108,11 @@ impl Draft {
         if service_port == 0
             && let DraftKind::Tcp { port: None } | DraftKind::Http { port: None, .. } = kind
         {
-            let service = service.to_owned();
-            return Err(source.error(table, Problem::MissingCheckPort { service }));
+            let problem = Problem::MissingPort {
+                service: service.to_owned(),
+                purpose: "to check",
+            };
+            return Err(source.error(table, problem));
         }
 
         let interval = self::interval(interval, source)?;
@@ -223,16 +226,4 @@ fn timeout(
         return Ok(timeout);
     };
     Err(source.error(raw.span(), problem))
-}
-
-/// A key that has no meaning for the kind must not be there.
-fn refuse<T>(
-    key: &'static str,
-    value: Option<&Spanned<T>>,
-    kind: &'static str,
-    source: Source<'_>,
-) -> Result<(), Error> {
-    value.map_or(Ok(()), |value| {
-        Err(source.error(value.span(), Problem::NotForKind { key, kind }))
-    })
 }

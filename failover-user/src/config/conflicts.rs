@@ -11,8 +11,9 @@ use failover_common::{Be16, Forward, MAX_BACKENDS, MAX_SERVICES, ReverseKey, Ser
 use toml::Spanned;
 
 use super::{
-    Backend, Check, Heartbeat, Service,
+    Backend, Check, Service,
     error::{Error, Problem},
+    heartbeat::Lease,
     source::Source,
 };
 
@@ -28,14 +29,23 @@ pub(super) struct Taken<'a> {
     /// The service that has a VIP first.
     vips: HashMap<IpAddr, (String, Place)>,
     backends: Vec<Backend>,
-    /// Index into `backends`, and the place of the address.
-    backend_names: HashMap<String, (usize, Place)>,
+    backend_names: HashMap<String, Known>,
     /// The backend that has an address first.
     backend_addresses: HashMap<IpAddr, (String, Place)>,
     /// The service whose answers come from there.
     reverse: HashMap<ReverseKey, (String, Place)>,
     /// All the ways back from one address and protocol.
     ways: HashMap<(IpAddr, u8), Vec<Way>>,
+}
+
+/// A backend that a service before has named.
+#[derive(Debug)]
+struct Known {
+    /// Into [`Taken::backends`].
+    index: usize,
+    /// Of its address.
+    place: Place,
+    lease: Lease,
 }
 
 /// The way back from a port of a backend to a service.
@@ -136,12 +146,13 @@ impl<'a> Taken<'a> {
     }
 
     /// The index of the backend of this name and address, new or known, with
-    /// `checks` joined to what it has.
+    /// `checks` joined to what it has, if what it has for a lease is `lease`.
     pub(super) fn backend(
         &mut self,
         name: &Spanned<String>,
         (address, place): (IpAddr, Place),
         checks: impl Iterator<Item = Check>,
+        lease: Lease,
     ) -> Result<usize, Error> {
         let source = self.source;
         if let Some((service, vip)) = self.vips.get(&address) {
@@ -157,11 +168,11 @@ impl<'a> Taken<'a> {
         }
         let index = match self.backend_names.entry(name.get_ref().clone()) {
             Entry::Occupied(known) => {
-                let (index, first) = known.get().clone();
-                let known = &self.backends[index];
-                if known.address != address {
-                    let (name, address) = (known.name.clone(), known.address);
-                    let first = source.line(first);
+                let known = known.get();
+                let backend = &self.backends[known.index];
+                if backend.address != address {
+                    let (name, address) = (backend.name.clone(), backend.address);
+                    let first = source.line(known.place.clone());
                     let problem = Problem::TwoAddresses {
                         name,
                         address,
@@ -169,7 +180,8 @@ impl<'a> Taken<'a> {
                     };
                     return Err(source.error(place, problem));
                 }
-                index
+                known.lease.agree(&lease, &backend.name, source)?;
+                known.index
             }
             Entry::Vacant(new) => {
                 let index = self.backends.len();
@@ -184,9 +196,13 @@ impl<'a> Taken<'a> {
                     name,
                     address,
                     checks: Vec::new(),
-                    heartbeat: Heartbeat::DEFAULT,
+                    heartbeat: lease.heartbeat,
                 });
-                new.insert((index, place));
+                new.insert(Known {
+                    index,
+                    place,
+                    lease,
+                });
                 index
             }
         };

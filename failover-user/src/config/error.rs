@@ -75,6 +75,8 @@ pub(super) enum Problem {
     WrongType { found: String, expected: String },
     #[error("`{header}` can be there more than once: write [{header}]")]
     OneTable { header: String },
+    #[error("`{header}` can be there only once: write {}", .header.replace("[[", "[").replace("]]", "]"))]
+    ManyTables { header: String },
 
     // What is missing.
     #[error("missing table `[agent]`: write it with interfaces = [\"eth0\"]")]
@@ -89,10 +91,13 @@ pub(super) enum Problem {
         example: &'static str,
     },
     #[error(
-        "missing key `port`: service `{service}` serves every port, write the one to check, \
+        "missing key `port`: service `{service}` serves every port, write the one {purpose}, \
          as in port = 80"
     )]
-    MissingCheckPort { service: String },
+    MissingPort {
+        service: String,
+        purpose: &'static str,
+    },
 
     // Single values.
     #[error("unknown {key} `{value}`: expected one of {choices}")]
@@ -168,6 +173,28 @@ pub(super) enum Problem {
         duration(*.interval)
     )]
     TimeoutTooLong { text: String, interval: Duration },
+    #[error(
+        "timeout = \"{text}\" is too short for an interval of {}: write timeout = \"{}\" or more",
+        duration(*.interval), duration(*.min)
+    )]
+    LeaseTooShort {
+        text: String,
+        interval: Duration,
+        min: Duration,
+    },
+    #[error(
+        "timeout = \"{text}\" is longer than {intervals} intervals of {}, and no more heartbeats \
+         are remembered: write timeout = \"{}\" or less, or a longer interval",
+        duration(*.interval), duration(*.max)
+    )]
+    LeaseTooLong {
+        text: String,
+        interval: Duration,
+        intervals: u32,
+        max: Duration,
+    },
+    #[error("silence = \"{text}\": write silence = \"{}\" or more, or \"off\"", duration(*.min))]
+    Silence { text: String, min: Duration },
 
     // Interfaces.
     #[error("no interfaces: write at least one, as in interfaces = [\"eth0\"]")]
@@ -222,6 +249,10 @@ pub(super) enum Problem {
         kind: &'static str,
     },
     #[error(
+        "`{key}` with forward = \"dsr\", where answers do not pass through the director: remove it"
+    )]
+    NotWithDsr { key: &'static str },
+    #[error(
         "port {port} with forward = \"dsr\", which cannot change it: write {service}, or no port"
     )]
     DsrPort { port: u16, service: u16 },
@@ -249,6 +280,30 @@ pub(super) enum Problem {
     TwoAddresses {
         name: String,
         address: IpAddr,
+        first: usize,
+    },
+    #[error(
+        "service `{service}` has another heartbeat for backend `{backend}` than service `{other}` \
+         (line {first}), and a backend has one lease: write the same [service.heartbeat] in both, \
+         or give the server a second name"
+    )]
+    TwoHeartbeats {
+        backend: String,
+        service: String,
+        other: String,
+        first: usize,
+    },
+    #[error(
+        "service `{service}` sends heartbeats to port {port} of backend `{backend}` and service \
+         `{other}` (line {first}) to port {known}, and a backend has one lease: write \
+         port = {known} in [service.heartbeat] of both, or give the server a second name"
+    )]
+    TwoHeartbeatPorts {
+        backend: String,
+        service: String,
+        port: u16,
+        other: String,
+        known: u16,
         first: usize,
     },
     #[error(

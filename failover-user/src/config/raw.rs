@@ -1,11 +1,11 @@
 //! The file as it is written, one field a key. Every value is optional here and
 //! keeps its place, so that `validate` can say what is missing and where.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, Visitor},
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use toml::Spanned;
 
@@ -37,10 +37,24 @@ pub(super) struct Service {
     pub(super) forward: Option<Spanned<String>>,
     pub(super) failback: Option<Spanned<String>>,
     pub(super) hold_down: Option<Spanned<DurationText>>,
+    pub(super) passive: Option<Spanned<bool>>,
+    pub(super) silence: Option<Spanned<DurationText>>,
+    pub(super) heartbeat: Option<Spanned<Table<Heartbeat>>>,
     #[serde(default)]
     pub(super) check: Vec<Spanned<Check>>,
     #[serde(default)]
     pub(super) backend: Vec<Spanned<Backend>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Heartbeat {
+    pub(super) kind: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<i64>>,
+    pub(super) interval: Option<Spanned<DurationText>>,
+    pub(super) timeout: Option<Spanned<DurationText>>,
+    pub(super) fall: Option<Spanned<i64>>,
+    pub(super) rise: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,6 +77,31 @@ pub(super) struct Backend {
     pub(super) port: Option<Spanned<i64>>,
     pub(super) priority: Option<Spanned<i64>>,
     pub(super) standby: Option<Spanned<String>>,
+}
+
+/// A table and nothing else: a derived struct would also be read from an array,
+/// its keys by position.
+#[derive(Debug)]
+pub(super) struct Table<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TableVisitor(PhantomData))
+    }
+}
+
+struct TableVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
+    type Value = Table<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Table<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Table)
+    }
 }
 
 /// A duration as it is written. A bare number is kept: the mistake is its

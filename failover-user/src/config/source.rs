@@ -60,9 +60,14 @@ impl Source<'_> {
         }
         match expected {
             "a sequence" if quote.starts_with('[') => Problem::OneTable { header: quote },
+            "a table" if quote.starts_with("[[") => Problem::ManyTables { header: quote },
             "a sequence" => Problem::WrongType {
                 found: quote,
                 expected: "an array".to_owned(),
+            },
+            "a boolean" => Problem::WrongType {
+                found: quote,
+                expected: "true or false".to_owned(),
             },
             "i64" => Problem::WrongType {
                 found: quote,

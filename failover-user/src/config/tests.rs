@@ -7,6 +7,7 @@ mod arbitrary;
 mod conflicts;
 mod durations;
 mod file;
+mod heartbeat;
 mod values;
 
 /// A valid file. Tests of errors change one place of it.

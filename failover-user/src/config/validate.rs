@@ -7,10 +7,10 @@ use failover_common::{Forward, MAX_BACKENDS_PER_SERVICE};
 use toml::Spanned;
 
 use super::{
-    Agent, Config, Failback, Origin, Protocol, Service, ServiceBackend, XdpMode,
-    check::Draft,
+    Agent, Config, Failback, Origin, Protocol, Service, ServiceBackend, XdpMode, check,
     conflicts::{Roster, Taken},
     error::{Error, Problem},
+    heartbeat::{self, Lease},
     raw,
     source::Source,
     value::{self, SOCKET_LEN},
@@ -18,9 +18,22 @@ use super::{
 
 const PIN_PATH: &str = "/sys/fs/bpf/failover";
 const API: &str = "/run/failover.sock";
+const HOLD_DOWN: Duration = Duration::from_secs(5);
 /// See `docs/detection.md`.
 const SILENCE: Duration = Duration::from_millis(8);
-const HOLD_DOWN: Duration = Duration::from_secs(5);
+
+/// Shortest silence that is a death. Less passes before any answer that a server
+/// has to think about.
+const MIN_SILENCE: Duration = Duration::from_millis(1);
+
+/// Longest silence that is a death. A check is as quick then.
+const MAX_SILENCE: Duration = Duration::from_secs(4);
+
+/// What is asked of every backend of a service.
+struct Drafts {
+    checks: Vec<check::Draft>,
+    heartbeat: heartbeat::Draft,
+}
 
 /// Validates the whole file.
 pub(super) fn config(raw: raw::Config, source: Source<'_>) -> Result<Config, Error> {
@@ -141,6 +154,9 @@ fn service(
         forward,
         failback,
         hold_down,
+        passive,
+        silence,
+        heartbeat,
         check,
         backend,
     } = raw.into_inner();
@@ -160,6 +176,7 @@ fn service(
     let hold_down = hold_down.map_or(Ok(HOLD_DOWN), |hold_down| {
         value::duration(&hold_down, "hold_down", source)
     })?;
+    let (passive, silence) = traffic(passive, silence, forward, source)?;
 
     let name_span = name.span();
     let name = name.into_inner();
@@ -172,28 +189,75 @@ fn service(
         forward,
         failback,
         hold_down,
-        passive: forward == Forward::Nat,
-        silence: (forward == Forward::Nat).then_some(SILENCE),
+        passive,
+        silence,
         backends,
     };
     taken.service(&service, name_span, vip.span())?;
 
+    let heartbeat = heartbeat::Draft::new(heartbeat, &service.name, service.port, source)?;
     let mut checks = check
         .into_iter()
-        .map(|raw| Draft::new(raw, &service.name, service.port, source))
+        .map(|raw| check::Draft::new(raw, &service.name, service.port, source))
         .collect::<Result<Vec<_>, _>>()?;
     if checks.is_empty() {
-        checks.push(Draft::icmp());
+        checks.push(check::Draft::icmp());
     }
-    self::backends(backend, &mut service, &checks, &table, taken, source)?;
+    let drafts = Drafts { checks, heartbeat };
+    self::backends(backend, &mut service, &drafts, &table, taken, source)?;
     Ok(service)
+}
+
+/// [`Service::passive`] and [`Service::silence`]: what needs the answers.
+fn traffic(
+    passive: Option<Spanned<bool>>,
+    silence: Option<Spanned<raw::DurationText>>,
+    forward: Forward,
+    source: Source<'_>,
+) -> Result<(bool, Option<Duration>), Error> {
+    let refused = match forward {
+        Forward::Nat => {
+            let passive = passive.is_none_or(Spanned::into_inner);
+            let silence = silence.map_or(Ok(Some(SILENCE)), |raw| self::silence(&raw, source))?;
+            return Ok((passive, silence));
+        }
+        Forward::Dsr => {
+            let passive = passive.map(|raw| ("passive", raw.span()));
+            passive.or_else(|| silence.map(|raw| ("silence", raw.span())))
+        }
+    };
+    refused.map_or(Ok((false, None)), |(key, place)| {
+        Err(source.error(place, Problem::NotWithDsr { key }))
+    })
+}
+
+fn silence(
+    raw: &Spanned<raw::DurationText>,
+    source: Source<'_>,
+) -> Result<Option<Duration>, Error> {
+    let text = &raw.get_ref().0;
+    if text == "off" {
+        return Ok(None);
+    }
+    // Another word for "off" should not be told of its missing unit.
+    if text.contains(|c: char| c.is_ascii_digit()) {
+        let silence = value::duration_to(MAX_SILENCE, raw, "silence", source)?;
+        if silence >= MIN_SILENCE {
+            return Ok(Some(silence));
+        }
+    }
+    let problem = Problem::Silence {
+        text: text.clone(),
+        min: MIN_SILENCE,
+    };
+    Err(source.error(raw.span(), problem))
 }
 
 /// The backends of `service`, into it.
 fn backends(
     raw: Vec<Spanned<raw::Backend>>,
     service: &mut Service,
-    checks: &[Draft],
+    drafts: &Drafts,
     table: &Range<usize>,
     taken: &mut Taken<'_>,
     source: Source<'_>,
@@ -249,8 +313,13 @@ fn backends(
         roster.priority(priority, priority_span)?;
         keyword_or((), standby, "standby", &[("hot", ())], source)?;
 
-        let checks = checks.iter().map(|check| check.of(port));
-        let backend = taken.backend(&name, (address, raw.span()), checks)?;
+        let checks = drafts.checks.iter().map(|check| check.of(port));
+        let lease = Lease {
+            heartbeat: drafts.heartbeat.of(port),
+            service: service.name.clone(),
+            place: drafts.heartbeat.table().unwrap_or_else(|| name.span()),
+        };
+        let backend = taken.backend(&name, (address, raw.span()), checks, lease)?;
         taken.serves(service, backend, port, place)?;
         service.backends.push(ServiceBackend {
             backend,

@@ -52,7 +52,19 @@ pub(super) fn keyword<T: Copy>(
     Err(source.error(word.span(), problem))
 }
 
-/// A number of at least `min`, and of `T`.
+/// A key that has no meaning for the kind must not be there.
+pub(super) fn refuse<T>(
+    key: &'static str,
+    value: Option<&Spanned<T>>,
+    kind: &'static str,
+    source: Source<'_>,
+) -> Result<(), Error> {
+    value.map_or(Ok(()), |value| {
+        Err(source.error(value.span(), Problem::NotForKind { key, kind }))
+    })
+}
+
+/// A number from `min` to `max`.
 pub(super) fn number<T>(
     number: &Spanned<i64>,
     key: &'static str,
@@ -64,14 +76,15 @@ where
     T: TryFrom<i64> + Into<i64>,
 {
     let value = *number.get_ref();
+    let max = max.into();
     match T::try_from(value) {
-        Ok(fits) if value >= min => Ok(fits),
+        Ok(fits) if (min..=max).contains(&value) => Ok(fits),
         _ => {
             let problem = Problem::Range {
                 key,
                 value,
                 min,
-                max: max.into(),
+                max,
             };
             Err(source.error(number.span(), problem))
         }
@@ -80,6 +93,16 @@ where
 
 /// A duration with its unit, a day at most.
 pub(super) fn duration(
+    raw: &Spanned<DurationText>,
+    key: &'static str,
+    source: Source<'_>,
+) -> Result<Duration, Error> {
+    duration_to(MAX_DURATION, raw, key, source)
+}
+
+/// A duration with its unit, `max` at most.
+pub(super) fn duration_to(
+    max: Duration,
     raw: &Spanned<DurationText>,
     key: &'static str,
     source: Source<'_>,
@@ -102,12 +125,10 @@ pub(super) fn duration(
         return refuse(Problem::UnknownUnit { key, text, unit });
     }
     match humantime::parse_duration(&text) {
-        Ok(duration) if duration <= MAX_DURATION => Ok(duration),
-        Ok(_) | Err(humantime::DurationError::NumberOverflow) => refuse(Problem::TooLong {
-            key,
-            text,
-            max: MAX_DURATION,
-        }),
+        Ok(duration) if duration <= max => Ok(duration),
+        Ok(_) | Err(humantime::DurationError::NumberOverflow) => {
+            refuse(Problem::TooLong { key, text, max })
+        }
         Err(_) => refuse(Problem::NotADuration { key, text }),
     }
 }

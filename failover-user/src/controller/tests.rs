@@ -193,6 +193,26 @@ fn links_and_neighbours_hold_too() {
 }
 
 #[test]
+fn backends_behind_one_link_go_together() {
+    let mut world = World::up();
+    // As the agent takes a batch: all of them at one moment, then the policy once.
+    let down = Reach::LinkDown { last: None };
+    for backend in 0..2 {
+        assert!(world.controller.reached(backend, &down, world.now));
+    }
+    let mut held = world.controller.desired().backends.values();
+    assert!(held.all(|entry| entry.holds == Hold::LinkDown as u64));
+    world.controller.settle(world.now);
+    // No takeover to one that is gone too.
+    let keeps = |service| {
+        format!(
+            "service {service}: NO ELIGIBLE BACKEND, db-a keeps it as the one that was held last"
+        )
+    };
+    world.check(&[0, 1], &[0, 1], &[&keeps("db"), &keeps("cache")]);
+}
+
+#[test]
 fn the_next_agent_goes_on_where_the_last_one_was() {
     let mut world = World::up();
     world.probe(0, Sign::Bad, FALL);

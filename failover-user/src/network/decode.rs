@@ -11,7 +11,10 @@ use netlink_packet_route::{
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
 };
 
-use super::state::{Event, Hop, Link, Neighbour, Route};
+use super::{
+    links::{Kind, Link},
+    state::{Event, Hop, Neighbour, Route},
+};
 
 /// The event a message is.
 pub(super) fn event(message: &RouteNetlinkMessage) -> Option<Event> {
@@ -43,13 +46,15 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     if message.header.interface_family != AddressFamily::Unspec {
         return None;
     }
-    let (mut name, mut mac, mut below, mut vlan, mut elsewhere) = (None, None, None, false, false);
+    let (mut name, mut mac, mut info, mut lower, mut master) = (None, None, None, None, None);
+    let mut elsewhere = false;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(value.clone()),
             LinkAttribute::Address(value) => mac = self::mac(value),
-            LinkAttribute::Link(value) => below = Some(*value),
-            LinkAttribute::LinkInfo(info) => vlan = info.contains(&LinkInfo::Kind(InfoKind::Vlan)),
+            LinkAttribute::Link(value) => lower = Some(*value),
+            LinkAttribute::Controller(value) => master = Some(*value),
+            LinkAttribute::LinkInfo(values) => info = kind(values),
             // The device below is in another network namespace.
             LinkAttribute::LinkNetNsId(_) => elsewhere = true,
             _ => {}
@@ -63,8 +68,30 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
             .header
             .flags
             .contains(LinkFlags::Up | LinkFlags::LowerUp),
-        below: below.filter(|_| vlan && !elsewhere),
+        kind: match info {
+            Some(InfoKind::Vlan) => Kind::Vlan,
+            Some(InfoKind::Bond | InfoKind::Team | InfoKind::Bridge) => Kind::Group,
+            _ => Kind::Other,
+        },
+        // 0: a tunnel that is bound to no device.
+        lower: lower.filter(|&lower| lower != 0 && !elsewhere && !info.is_some_and(is_pair)),
+        master: master.filter(|&master| master != 0),
     })
+}
+
+fn kind(info: &[LinkInfo]) -> Option<&InfoKind> {
+    info.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind),
+        _ => None,
+    })
+}
+
+/// Whether `IFLA_LINK` of this kind names the other end and not a device below.
+fn is_pair(kind: &InfoKind) -> bool {
+    matches!(
+        kind,
+        InfoKind::Veth | InfoKind::Netkit | InfoKind::Vxcan | InfoKind::Netdevsim
+    )
 }
 
 /// An entry of the neighbour table.

@@ -12,7 +12,8 @@ use rtnetlink::Handle;
 
 use super::{
     Error, decode,
-    state::{Hop, Link, Neighbour, Route},
+    links::Link,
+    state::{Hop, Neighbour, Route},
 };
 
 /// A netlink connection for requests; clones share it. The task behind it ends

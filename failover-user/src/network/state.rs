@@ -2,11 +2,14 @@
 //! backend. No I/O and no clock: events in, changes out.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
 };
 
-use super::{Change, NextHop, Reach, covers};
+use super::{
+    Change, NextHop, Reach, covers,
+    links::{Kind, Link, Links},
+};
 
 /// One thing the kernel said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,18 +31,6 @@ pub(super) enum Event {
     },
     /// Any route may have changed (addresses, rules, next hop objects).
     Routes,
-}
-
-/// An interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Link {
-    pub(super) ifindex: u32,
-    pub(super) name: String,
-    /// None: not Ethernet.
-    pub(super) mac: Option<[u8; 6]>,
-    pub(super) up: bool,
-    /// For a VLAN device: the device below it.
-    pub(super) below: Option<u32>,
 }
 
 /// A next hop by its address: a backend on the same network, or a router.
@@ -97,11 +88,9 @@ struct Backend {
 /// The tables.
 #[derive(Debug)]
 pub(super) struct State {
-    links: BTreeMap<u32, Link>,
+    links: Links,
     neighbours: HashMap<Hop, Entry>,
     backends: Vec<Backend>,
-    /// Name and carrier of the interfaces, as told.
-    told: BTreeMap<u32, (String, bool)>,
     /// Whether an event changed something since the last [`Self::changes`].
     dirty: bool,
     lookups: BTreeSet<usize>,
@@ -120,10 +109,9 @@ impl State {
             told: None,
         };
         Self {
-            links: BTreeMap::new(),
+            links: Links::default(),
             neighbours: HashMap::new(),
             backends: addresses.into_iter().map(backend).collect(),
-            told: BTreeMap::new(),
             dirty: true,
             lookups,
             kicks: BTreeSet::new(),
@@ -134,7 +122,7 @@ impl State {
     pub(super) fn apply(&mut self, event: Event) {
         match event {
             Event::Link(link) => {
-                let known = self.links.get(&link.ifindex);
+                let known = self.links.get(link.ifindex);
                 if known == Some(&link) {
                     return;
                 }
@@ -143,11 +131,11 @@ impl State {
                 if known.is_none_or(|known| known.up != link.up) {
                     self.look_up_all();
                 }
-                self.links.insert(link.ifindex, link);
+                self.links.insert(link);
                 self.dirty = true;
             }
             Event::LinkGone(ifindex) => {
-                if self.links.remove(&ifindex).is_some() {
+                if self.links.remove(ifindex) {
                     self.look_up_all();
                     self.dirty = true;
                 }
@@ -177,8 +165,7 @@ impl State {
         let present: BTreeSet<_> = links.iter().map(|link| link.ifindex).collect();
         let gone: Vec<_> = self
             .links
-            .keys()
-            .copied()
+            .indexes()
             .filter(|i| !present.contains(i))
             .collect();
         let known: BTreeSet<_> = neighbours.iter().map(|&(hop, _)| hop).collect();
@@ -259,12 +246,13 @@ impl State {
         None
     }
 
-    /// What differs from what was told before.
+    /// What differs from what was told before, each backend once.
     pub(super) fn changes(&mut self) -> Vec<Change> {
         if !std::mem::take(&mut self.dirty) {
             return Vec::new();
         }
-        let mut changes = self.link_changes();
+        self.links.settle();
+        let mut changes = self.links.changes();
         for index in 0..self.backends.len() {
             let Some(reach) = self.reach(&self.backends[index]) else {
                 continue;
@@ -293,7 +281,7 @@ impl State {
             Route::None => {
                 let down = backend
                     .via
-                    .is_some_and(|via| self.link_up(via.ifindex).is_none());
+                    .is_some_and(|via| self.links.usable(via.ifindex).is_none());
                 return Some(if down {
                     Reach::LinkDown { last }
                 } else {
@@ -301,49 +289,21 @@ impl State {
                 });
             }
         };
-        let Some(link) = self.link_up(hop.ifindex) else {
+        let Some(link) = self.links.usable(hop.ifindex) else {
             return Some(Reach::LinkDown { last });
         };
         let dst_mac = self.neighbours.get(&hop).and_then(|entry| entry.mac);
         Some(match (link.mac, dst_mac) {
             (Some(src_mac), Some(dst_mac)) => Reach::Resolved(NextHop {
-                ifindex: link.below.unwrap_or(link.ifindex),
+                ifindex: match link.kind {
+                    Kind::Vlan => link.lower.unwrap_or(link.ifindex),
+                    Kind::Group | Kind::Other => link.ifindex,
+                },
                 src_mac,
                 dst_mac,
             }),
             (None, _) | (_, None) => Reach::NoNeighbour { last },
         })
-    }
-
-    fn link_up(&self, ifindex: u32) -> Option<&Link> {
-        self.links.get(&ifindex).filter(|link| link.up)
-    }
-
-    fn link_changes(&mut self) -> Vec<Change> {
-        let links = self
-            .links
-            .values()
-            .map(|link| (link.ifindex, (link.name.clone(), link.up)));
-        let now: BTreeMap<_, _> = links.collect();
-        let change = |ifindex, (name, up): &(String, bool), present| Change::Link {
-            name: name.clone(),
-            ifindex,
-            present,
-            up: *up && present,
-        };
-        // Those that are gone first: their names may be in use again.
-        let gone = self.told.iter().filter(|(index, (name, _))| {
-            now.get(index).is_none_or(|(new_name, _)| new_name != name)
-        });
-        let mut changes: Vec<_> = gone
-            .map(|(&index, told)| change(index, told, false))
-            .collect();
-        let came = now
-            .iter()
-            .filter(|&(index, link)| self.told.get(index) != Some(link));
-        changes.extend(came.map(|(&index, link)| change(index, link, true)));
-        self.told = now;
-        changes
     }
 
     fn neighbour(&mut self, hop: Hop, neighbour: Neighbour) {
@@ -360,7 +320,7 @@ impl State {
 
     fn needs_kick(&self, hop: Hop) -> bool {
         let kept = self.neighbours.get(&hop).is_some_and(|entry| entry.kept);
-        !kept && self.link_up(hop.ifindex).is_some()
+        !kept && self.links.usable(hop.ifindex).is_some()
     }
 
     fn uses(&self, hop: Hop) -> bool {

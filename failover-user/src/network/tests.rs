@@ -1,7 +1,9 @@
 mod messages;
+mod stacks;
 mod tables;
 
 use std::{
+    collections::VecDeque,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -45,24 +47,42 @@ fn set_up() {
 
 /// A watcher at work, and what it told last of each backend.
 struct Watched {
-    changes: mpsc::Receiver<Change>,
+    changes: mpsc::Receiver<Vec<Change>>,
+    /// The rest of a batch.
+    rest: VecDeque<Change>,
     task: tokio::task::JoinHandle<Result<(), Error>>,
 }
 
 impl Watched {
     fn start() -> Self {
-        let addresses = BACKENDS.map(address).to_vec();
+        Self::of(BACKENDS.map(address).to_vec())
+    }
+
+    fn of(addresses: Vec<IpAddr>) -> Self {
         let (sender, changes) = mpsc::channel(CHANGES);
         let task = tokio::spawn(Watcher::new(addresses).unwrap().run(sender));
-        Self { changes, task }
+        let rest = VecDeque::new();
+        Self {
+            changes,
+            rest,
+            task,
+        }
+    }
+
+    async fn batch(&mut self) -> Vec<Change> {
+        match self.changes.recv().await {
+            Some(batch) => batch,
+            None => panic!("the watcher ended: {:?}", (&mut self.task).await),
+        }
     }
 
     /// The next thing told of this backend.
     async fn next(&mut self, wanted: usize) -> Reach {
         let reach = async {
             loop {
-                let Some(change) = self.changes.recv().await else {
-                    panic!("the watcher ended: {:?}", (&mut self.task).await);
+                let Some(change) = self.rest.pop_front() else {
+                    self.rest = self.batch().await.into();
+                    continue;
                 };
                 if let Change::Backend { backend, reach } = change
                     && backend == wanted

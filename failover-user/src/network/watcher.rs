@@ -48,8 +48,9 @@ impl Watcher {
     }
 
     /// Tells every backend and interface once, then whatever changes, until
-    /// nobody listens.
-    pub async fn run(mut self, changes: mpsc::Sender<Change>) -> Result<(), Error> {
+    /// nobody listens. What one turn brought about is one batch: all the backends
+    /// behind an interface that went down.
+    pub async fn run(mut self, changes: mpsc::Sender<Vec<Change>>) -> Result<(), Error> {
         let mut tick = interval(ASK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -60,10 +61,9 @@ impl Watcher {
                 self.state
                     .replace(links, self.netlink.read_neighbours().await?);
             }
-            for change in self.state.changes() {
-                if changes.send(change).await.is_err() {
-                    return Ok(());
-                }
+            let batch = self.state.changes();
+            if !batch.is_empty() && changes.send(batch).await.is_err() {
+                return Ok(());
             }
             // One request a turn: with a thousand backends to look up, a link
             // that goes down waits for one of them, not for all.

@@ -150,6 +150,7 @@ impl Service<'_> {
         let forward = lab.options().forward.as_str();
         let vip = lab.vip(*family);
         let (primary, standby) = (lab.primary.address(*family), lab.standby.address(*family));
+        // Without heartbeats: what these tests are about is what checks find out.
         // Without checks of its own, a service relies on those of the others
         // that use the same backends; an icmp check is the default.
         write!(
@@ -162,6 +163,8 @@ port = {port}
 protocol = "{protocol}"
 forward = "{forward}"
 {policy}
+[service.heartbeat]
+kind = "none"
 {checks}
 [[service.backend]]
 name = "primary-{family:?}"

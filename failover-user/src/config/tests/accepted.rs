@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use failover_common::{Address, Be16, Forward, ServiceKey};
+use failover_common::{Address, Be16, Forward, HeartbeatKind, ServiceKey};
 
 use super::{Config, VALID, edit, parse};
 use crate::config::{
     Backend, Check, CheckKind, Failback, Heartbeat, Protocol, Service, ServiceBackend, XdpMode,
 };
+
+const fn us(us: u64) -> Duration {
+    Duration::from_micros(us)
+}
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -94,6 +98,16 @@ fn every_key() {
         forward    = "nat"
         failback   = "manual"
         hold_down  = "0s"
+        passive    = false
+        silence    = "20ms"
+
+          [service.heartbeat]
+          kind     = "tcp-syn"
+          port     = 5431
+          interval = "500us"
+          timeout  = "1.5ms"
+          fall     = 4
+          rise     = 1000
 
           [[service.check]]
           kind     = "http"
@@ -126,6 +140,8 @@ fn every_key() {
     let service = &config.services[0];
     assert_eq!(service.failback, Failback::Manual);
     assert_eq!(service.hold_down, Duration::ZERO);
+    assert!(!service.passive);
+    assert_eq!(service.silence, Some(ms(20)));
     // The order of the file is that of `backends`, priority that of a service.
     assert_eq!(
         service.backends,
@@ -157,6 +173,38 @@ fn every_key() {
     };
     assert_eq!(b.checks, [check]);
     assert_eq!(a.checks, b.checks);
+    let heartbeat = Heartbeat {
+        kind: HeartbeatKind::TcpSyn,
+        port: 5431,
+        interval: us(500),
+        timeout: us(1500),
+        fall: 4,
+        rise: 1000,
+    };
+    assert_eq!(b.heartbeat, heartbeat);
+    assert_eq!(a.heartbeat, heartbeat);
+}
+
+#[test]
+fn what_traffic_shows() {
+    let rows = [
+        ("nat", "", (true, Some(ms(8)))),
+        ("dsr", "forward = \"dsr\"", (false, None)),
+        ("silence off", "silence = \"off\"", (true, None)),
+        ("the shortest", "silence = \"1ms\"", (true, Some(ms(1)))),
+        ("the longest", "silence = \"4s\"", (true, Some(ms(4000)))),
+        ("not passive", "passive = false", (false, Some(ms(8)))),
+        ("passive", "passive = true", (true, Some(ms(8)))),
+    ];
+    for (description, line, expected) in rows {
+        let config = accept(&edit("port     = 80", &format!("port = 80\n{line}")));
+        let service = &config.services[0];
+        assert_eq!(
+            (service.passive, service.silence),
+            expected,
+            "{description}"
+        );
+    }
 }
 
 #[test]

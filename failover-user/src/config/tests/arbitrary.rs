@@ -1,9 +1,10 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
+use failover_common::{Forward, HeartbeatKind};
 use proptest::{prelude::*, sample::Index};
 
 use super::{VALID, parse};
-use crate::config::{CheckKind, Config, Service};
+use crate::config::{CheckKind, Config, Heartbeat, Service};
 
 /// What can be put in the place of a piece of a valid file.
 const PIECES: &[&str] = &[
@@ -33,6 +34,12 @@ const PIECES: &[&str] = &[
     "port = 0\n",
     "forward = \"dsr\"\n",
     "[service.check]\n",
+    "[service.heartbeat]\n",
+    "heartbeat.kind = \"none\"\n",
+    "kind = \"udp\"\n",
+    "fall = 2\n",
+    "silence = \"off\"\n",
+    "passive = false\n",
     "[[service]]\n",
     "[[service.backend]]\n",
 ];
@@ -58,6 +65,29 @@ proptest! {
             text.replace_range(start..end, piece);
         }
         judge(&text)?;
+    }
+
+    #[test]
+    fn no_heartbeat_panics(
+        kind in prop::option::of(prop::sample::select(&["icmp", "tcp-syn", "udp", "none"][..])),
+        port in prop::option::of(-1..65_537_i64),
+        interval in prop::option::of(prop_oneof![0..100_u64, 0..2000_u64, 0..11_000_000_u64]),
+        intervals in prop::option::of((0..16_u64, 0..3_u64)),
+        fall in prop::option::of(0..17_i64),
+        rise in prop::option::of(-1..1_000_002_i64),
+    ) {
+        let timeout = intervals.map(|(count, more)| count * interval.unwrap_or(200) + more);
+        let lines = [
+            kind.map(|kind| format!("kind = {kind:?}")),
+            port.map(|port| format!("port = {port}")),
+            interval.map(|interval| format!("interval = \"{interval}us\"")),
+            timeout.map(|timeout| format!("timeout = \"{timeout}us\"")),
+            fall.map(|fall| format!("fall = {fall}")),
+            rise.map(|rise| format!("rise = {rise}")),
+        ];
+        let lines: Vec<_> = lines.into_iter().flatten().collect();
+        let table = format!("[service.heartbeat]\n{}\n[[service.check]]", lines.join("\n"));
+        judge(&VALID.replacen("[[service.check]]", &table, 1))?;
     }
 
     #[test]
@@ -92,6 +122,10 @@ fn valid(config: &Config) -> Result<(), TestCaseError> {
     prop_assert_eq!(keys.len(), config.services.len());
     for service in &config.services {
         prop_assert!(!service.backends.is_empty());
+        match service.forward {
+            Forward::Nat => prop_assert!(service.silence != Some(Duration::ZERO)),
+            Forward::Dsr => prop_assert!(!service.passive && service.silence.is_none()),
+        }
         prop_assert!(
             service
                 .backends
@@ -112,6 +146,33 @@ fn valid(config: &Config) -> Result<(), TestCaseError> {
             if let CheckKind::Tcp { port } | CheckKind::Http { port, .. } = &check.kind {
                 prop_assert_ne!(*port, 0);
             }
+        }
+        lives(&backend.heartbeat)?;
+    }
+    Ok(())
+}
+
+/// Whether the data path can have this lease.
+fn lives(heartbeat: &Heartbeat) -> Result<(), TestCaseError> {
+    let Heartbeat {
+        kind,
+        port,
+        interval,
+        timeout,
+        fall,
+        rise,
+    } = *heartbeat;
+    let has_port = matches!(kind, HeartbeatKind::TcpSyn | HeartbeatKind::Udp);
+    prop_assert_eq!(port != 0, has_port);
+    prop_assert!(!interval.is_zero() && rise > 0);
+    match kind {
+        HeartbeatKind::Icmp | HeartbeatKind::TcpSyn => {
+            prop_assert!((2..=14).contains(&fall));
+            prop_assert!(!timeout.is_zero() && timeout <= 14 * interval);
+            prop_assert!(timeout.as_nanos() <= u32::MAX.into());
+        }
+        HeartbeatKind::Udp | HeartbeatKind::None => {
+            prop_assert_eq!((timeout, fall), (Duration::ZERO, 0));
         }
     }
     Ok(())

@@ -127,6 +127,94 @@ fn between_services() {
     ]);
 }
 
+const TCP_SYN: &str = "heartbeat.kind = \"tcp-syn\"";
+
+#[test]
+fn between_the_heartbeats_of_a_backend() {
+    let x: &[_] = &[("x", "10.1.0.1", "")];
+    check(&[
+        (
+            "one says nothing, the second something else",
+            services(&[
+                ("a", "10.0.0.1", 80, "", x),
+                ("b", "10.0.0.1", 81, "heartbeat.fall = 4", x),
+            ]),
+            "16: service `b` has another heartbeat for backend `x` than service `a` (line 9), and a backend has one \
+             lease: write the same [service.heartbeat] in both, or give the server a second name",
+        ),
+        (
+            "one says something else, the second nothing",
+            services(&[
+                ("a", "10.0.0.1", 80, "heartbeat.kind = \"none\"", x),
+                ("b", "10.0.0.1", 81, "", x),
+            ]),
+            "18: service `b` has another heartbeat for backend `x` than service `a` (line 7), and a backend has one \
+             lease: write the same [service.heartbeat] in both, or give the server a second name",
+        ),
+        (
+            "the third",
+            services(&[
+                ("a", "10.0.0.1", 80, "", x),
+                ("b", "10.0.0.1", 81, "heartbeat.rise = 20", x),
+                (
+                    "c",
+                    "10.0.0.2",
+                    82,
+                    "forward = \"dsr\"\nheartbeat.interval = \"1ms\"",
+                    x,
+                ),
+            ]),
+            "26: service `c` has another heartbeat for backend `x` than service `a` (line 9), and a backend has one \
+             lease: write the same [service.heartbeat] in both, or give the server a second name",
+        ),
+        (
+            "ports by default",
+            services(&[
+                ("a", "10.0.0.1", 80, TCP_SYN, x),
+                ("b", "10.0.0.1", 81, TCP_SYN, x),
+            ]),
+            "16: service `b` sends heartbeats to port 81 of backend `x` and service `a` (line 7) to port 80, and a \
+             backend has one lease: write port = 80 in [service.heartbeat] of both, or give the server a second name",
+        ),
+        (
+            "a port, and the backend's by default",
+            services(&[
+                (
+                    "a",
+                    "10.0.0.1",
+                    80,
+                    "heartbeat = { kind = \"udp\", port = 7 }",
+                    x,
+                ),
+                (
+                    "b",
+                    "10.0.0.1",
+                    81,
+                    "heartbeat = { kind = \"udp\" }",
+                    &[("x", "10.1.0.1", "port = 8080")],
+                ),
+            ]),
+            "16: service `b` sends heartbeats to port 8080 of backend `x` and service `a` (line 7) to port 7, and a \
+             backend has one lease: write port = 7 in [service.heartbeat] of both, or give the server a second name",
+        ),
+        (
+            "more than the port",
+            services(&[
+                ("a", "10.0.0.1", 80, TCP_SYN, x),
+                (
+                    "b",
+                    "10.0.0.1",
+                    81,
+                    "heartbeat = { kind = \"tcp-syn\", fall = 4 }",
+                    x,
+                ),
+            ]),
+            "16: service `b` has another heartbeat for backend `x` than service `a` (line 7), and a backend has one \
+             lease: write the same [service.heartbeat] in both, or give the server a second name",
+        ),
+    ]);
+}
+
 #[test]
 fn within_a_service() {
     check(&[
@@ -197,6 +285,39 @@ fn what_can_be_shared() {
                     "forward = \"dsr\"",
                     &[("x", "10.1.0.1", "port = 80")],
                 ),
+            ],
+        ),
+        (
+            "a heartbeat, written or not",
+            &[
+                ("a", "10.0.0.1", 80, "", &[("x", "10.1.0.1", "")]),
+                (
+                    "b",
+                    "10.0.0.1",
+                    81,
+                    "heartbeat = { kind = \"icmp\", timeout = \"0.8ms\" }",
+                    &[("x", "10.1.0.1", "")],
+                ),
+            ],
+        ),
+        (
+            "a heartbeat, by the port of the other's backend",
+            &[
+                ("a", "10.0.0.1", 80, TCP_SYN, &[("x", "10.1.0.1", "")]),
+                (
+                    "b",
+                    "10.0.0.1",
+                    81,
+                    "heartbeat = { kind = \"tcp-syn\", port = 80 }",
+                    &[("x", "10.1.0.1", "")],
+                ),
+            ],
+        ),
+        (
+            "a host, by two servers with a heartbeat each",
+            &[
+                ("a", "10.0.0.1", 80, TCP_SYN, &[("x", "10.1.0.1", "")]),
+                ("b", "10.0.0.1", 81, TCP_SYN, &[("y", "10.1.0.1", "")]),
             ],
         ),
         (

@@ -15,6 +15,11 @@ fn hold_down(value: &str) -> String {
     edit("port     = 80", &format!("port = 80\nhold_down = {value}"))
 }
 
+/// With a silence: line 8.
+fn silence(value: &str) -> String {
+    edit("port     = 80", &format!("port = 80\nsilence = {value}"))
+}
+
 #[test]
 fn units() {
     check(&[
@@ -127,6 +132,42 @@ fn intervals_and_timeouts() {
             ),
             "13: timeout = \"2m\" is longer than the interval of 1500ms, so a new probe would start before the last \
              one is decided: write timeout = \"1500ms\" or less",
+        ),
+    ]);
+}
+
+#[test]
+fn silences() {
+    check(&[
+        (
+            "no unit",
+            silence("8"),
+            "8: missing unit in silence = 8: write silence = \"8ms\", or with us, s or m",
+        ),
+        (
+            "zero",
+            silence("\"0s\""),
+            "8: silence = \"0s\": write silence = \"1ms\" or more, or \"off\"",
+        ),
+        (
+            "below 1 ms",
+            silence("\"999us\""),
+            "8: silence = \"999us\": write silence = \"1ms\" or more, or \"off\"",
+        ),
+        (
+            "another word",
+            silence("\"never\""),
+            "8: silence = \"never\": write silence = \"1ms\" or more, or \"off\"",
+        ),
+        (
+            "empty",
+            silence("\"\""),
+            "8: silence = \"\": write silence = \"1ms\" or more, or \"off\"",
+        ),
+        (
+            "above 4 s",
+            silence("\"5s\""),
+            "8: silence = \"5s\" is too long: write \"4s\" or less",
         ),
     ]);
 }

@@ -39,13 +39,13 @@ fn keys_and_tables() {
             "unknown key of a service",
             edit("protocol", "prot"),
             "8: unknown key `prot`: expected one of `name`, `address`, `port`, `protocol`, `forward`, `failback`, \
-             `hold_down`, `check`, `backend`",
+             `hold_down`, `passive`, `silence`, `heartbeat`, `check`, `backend`",
         ),
         (
             "a table of later work",
-            edit("[[service.check]]\nkind ", "[service.heartbeat]\nkind "),
-            "10: unknown key `heartbeat`: expected one of `name`, `address`, `port`, `protocol`, `forward`, \
-             `failback`, `hold_down`, `check`, `backend`",
+            edit("[[service.check]]", "[service.hooks]"),
+            "10: unknown key `hooks`: expected one of `name`, `address`, `port`, `protocol`, `forward`, \
+             `failback`, `hold_down`, `passive`, `silence`, `heartbeat`, `check`, `backend`",
         ),
         (
             "unknown key of a check",
@@ -160,6 +160,16 @@ fn types_and_syntax() {
             "boolean for a duration",
             edit("\"500ms\"", "true"),
             "12: found `true`: write a duration with its unit, as in \"500ms\"",
+        ),
+        (
+            "text for a boolean",
+            edit("port     = 80", "port = 80\npassive = \"off\""),
+            "8: found `\"off\"`: write true or false",
+        ),
+        (
+            "boolean for a silence",
+            edit("port     = 80", "port = 80\nsilence = false"),
+            "8: found `false`: write a duration with its unit, as in \"500ms\"",
         ),
         (
             "text for an array",

@@ -313,6 +313,16 @@ fn keys_that_do_not_go_together() {
             "10: missing key `port`: service `web` serves every port, write the one to check, as in port = 80",
         ),
         (
+            "passive in dsr",
+            service("forward = \"dsr\"\npassive = false"),
+            "9: `passive` with forward = \"dsr\", where answers do not pass through the director: remove it",
+        ),
+        (
+            "silence in dsr",
+            service("forward = \"dsr\"\nsilence = \"off\""),
+            "9: `silence` with forward = \"dsr\", where answers do not pass through the director: remove it",
+        ),
+        (
             "another port in dsr",
             edit("80", "80\nforward = \"dsr\"")
                 .replace("\"10.0.0.11\"", "\"10.0.0.11\"\nport = 8080"),

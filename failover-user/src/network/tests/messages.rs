@@ -2,10 +2,13 @@
 
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
 
-use super::super::address::{Held, choose};
+use super::super::{
+    address::{Held, choose},
+    links::{Kind, Link},
+};
 use super::*;
 
 #[test]
@@ -44,103 +47,143 @@ fn the_interface_for_an_address() {
 
 #[test]
 fn links_are_decoded() {
-    let ethernet = || LinkAttribute::Address(SRC.to_vec());
-    let vlan = || LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan)]);
-    let veth = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)]);
+    let plain = bare(true);
+    let down = bare(false);
     let up = LinkFlags::Up | LinkFlags::LowerUp;
-    // {description, flags, attributes, up, MAC, device below}
+    let ethernet = || LinkAttribute::Address(SRC.to_vec());
+    // {description, flags, attributes, link}
     let rows = [
-        ("plain", up, vec![ethernet()], true, Some(SRC), None),
         (
-            "disabled",
-            LinkFlags::empty(),
+            "plain",
+            up,
             vec![ethernet()],
-            false,
-            Some(SRC),
-            None,
+            Link {
+                mac: Some(SRC),
+                ..plain.clone()
+            },
         ),
-        (
-            "no carrier",
-            LinkFlags::Up,
-            vec![ethernet()],
-            false,
-            Some(SRC),
-            None,
-        ),
+        ("disabled", LinkFlags::empty(), vec![], down.clone()),
+        ("no carrier", LinkFlags::Up, vec![], down),
         (
             "tunnel",
             up,
             vec![LinkAttribute::Address(vec![10, 0, 0, 1])],
-            true,
-            None,
-            None,
+            plain.clone(),
         ),
         (
             "loopback",
             up,
             vec![LinkAttribute::Address(vec![0; 6])],
-            true,
-            None,
-            None,
+            plain.clone(),
         ),
         (
-            "VLAN",
+            "member of a bond",
             up,
-            vec![ethernet(), LinkAttribute::Link(7), vlan()],
-            true,
-            Some(SRC),
-            Some(7),
+            vec![ethernet(), LinkAttribute::Controller(9)],
+            Link {
+                mac: Some(SRC),
+                master: Some(9),
+                ..plain.clone()
+            },
         ),
         (
-            "VLAN of another namespace",
+            "member no more",
             up,
-            vec![
-                vlan(),
-                LinkAttribute::Link(7),
-                LinkAttribute::LinkNetNsId(1),
-            ],
-            true,
-            None,
-            None,
-        ),
-        (
-            "veth",
-            up,
-            vec![LinkAttribute::Link(7), veth],
-            true,
-            None,
-            None,
+            vec![LinkAttribute::Controller(0)],
+            plain,
         ),
     ];
-    for (description, flags, attributes, up, mac, below) in rows {
-        let mut message = LinkMessage::default();
-        (message.header.index, message.header.flags) = (3, flags);
-        message.attributes = attributes;
-        assert_eq!(decode::link(&message), None, "{description}: no name");
-        message
-            .attributes
-            .push(LinkAttribute::IfName("eth0".into()));
-        let link = state::Link {
-            ifindex: 3,
-            name: "eth0".into(),
-            mac,
-            up,
-            below,
-        };
-        let event = decode::event(&RouteNetlinkMessage::NewLink(message.clone()));
-        assert_eq!(event, Some(state::Event::Link(link)), "{description}");
+    for (description, flags, attributes, link) in rows {
+        check_link(description, flags, attributes, &link);
+    }
+}
 
-        message.header.interface_family = AddressFamily::Bridge;
-        for message in [
-            RouteNetlinkMessage::NewLink(message.clone()),
-            RouteNetlinkMessage::DelLink(message.clone()),
-        ] {
-            assert_eq!(
-                decode::event(&message),
-                None,
-                "{description}: port of a bridge"
-            );
-        }
+#[test]
+fn kinds_of_links_are_decoded() {
+    use InfoKind::{
+        Bond, Bridge, IpVlan, MacVlan, Netdevsim, Netkit, SitTun, Team, Veth, Vlan, Vrf, Vxcan,
+        Vxlan,
+    };
+    // {kind, device of IFLA_LINK, in another namespace, kind, device below}
+    let rows = [
+        (Some(Vlan), Some(7), false, Kind::Vlan, Some(7)),
+        (Some(Vlan), Some(7), true, Kind::Vlan, None),
+        (Some(MacVlan), Some(7), false, Kind::Other, Some(7)),
+        (Some(MacVlan), Some(7), true, Kind::Other, None),
+        (Some(IpVlan), Some(7), false, Kind::Other, Some(7)),
+        (Some(Vxlan), Some(7), false, Kind::Other, Some(7)),
+        (Some(Vxlan), None, false, Kind::Other, None),
+        (Some(SitTun), Some(0), false, Kind::Other, None),
+        (None, Some(7), false, Kind::Other, Some(7)),
+        (Some(Veth), Some(7), false, Kind::Other, None),
+        (Some(Netkit), Some(7), false, Kind::Other, None),
+        (Some(Vxcan), Some(7), false, Kind::Other, None),
+        (Some(Netdevsim), Some(7), false, Kind::Other, None),
+        (Some(Bond), None, false, Kind::Group, None),
+        (Some(Team), None, false, Kind::Group, None),
+        (Some(Bridge), None, false, Kind::Group, None),
+        // Its members' packets do not leave by it.
+        (Some(Vrf), None, false, Kind::Other, None),
+    ];
+    for (info, device, elsewhere, kind, lower) in rows {
+        let description = format!("{info:?} {device:?} {elsewhere}");
+        let mut attributes: Vec<_> = device.into_iter().map(LinkAttribute::Link).collect();
+        // What it is as a member comes along, and is not its kind.
+        let port = LinkInfo::PortKind(InfoPortKind::Bond);
+        let info = info.map(|info| LinkAttribute::LinkInfo(vec![port, LinkInfo::Kind(info)]));
+        attributes.extend(info);
+        attributes.extend(elsewhere.then_some(LinkAttribute::LinkNetNsId(1)));
+        let link = Link {
+            kind,
+            lower,
+            ..bare(true)
+        };
+        let up = LinkFlags::Up | LinkFlags::LowerUp;
+        check_link(&description, up, attributes.clone(), &link);
+        attributes.reverse();
+        check_link(&description, up, attributes, &link);
+    }
+}
+
+/// A link with nothing special.
+fn bare(up: bool) -> Link {
+    Link {
+        ifindex: 3,
+        name: "eth0".into(),
+        mac: None,
+        up,
+        kind: Kind::Other,
+        lower: None,
+        master: None,
+    }
+}
+
+#[track_caller]
+fn check_link(description: &str, flags: LinkFlags, attributes: Vec<LinkAttribute>, link: &Link) {
+    let mut message = LinkMessage::default();
+    (message.header.index, message.header.flags) = (3, flags);
+    message.attributes = attributes;
+    assert_eq!(decode::link(&message), None, "{description}: no name");
+    message
+        .attributes
+        .push(LinkAttribute::IfName("eth0".into()));
+    let event = decode::event(&RouteNetlinkMessage::NewLink(message.clone()));
+    assert_eq!(
+        event,
+        Some(state::Event::Link(link.clone())),
+        "{description}"
+    );
+
+    message.header.interface_family = AddressFamily::Bridge;
+    for message in [
+        RouteNetlinkMessage::NewLink(message.clone()),
+        RouteNetlinkMessage::DelLink(message.clone()),
+    ] {
+        assert_eq!(
+            decode::event(&message),
+            None,
+            "{description}: port of a bridge"
+        );
     }
 }
 

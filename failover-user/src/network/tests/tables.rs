@@ -4,10 +4,13 @@
     reason = "the rows say what is told, or None"
 )]
 
-use super::super::state::{
-    Event, Hop, Link,
-    Neighbour::{self, Asking, Failed, Known, Stale},
-    Route, State,
+use super::super::{
+    links::{Kind, Link},
+    state::{
+        Event, Hop,
+        Neighbour::{self, Asking, Failed, Known, Stale},
+        Route, State,
+    },
 };
 use super::*;
 
@@ -27,7 +30,9 @@ fn link(up: bool) -> Link {
         name: "eth0".into(),
         mac: Some(SRC),
         up,
-        below: None,
+        kind: Kind::Other,
+        lower: None,
+        master: None,
     }
 }
 
@@ -248,7 +253,8 @@ fn links() {
         &[],
     );
     let tagged = Link {
-        below: Some(7),
+        kind: Kind::Vlan,
+        lower: Some(7),
         ..link(true)
     };
     check(
@@ -258,6 +264,16 @@ fn links() {
             ifindex: 7,
             ..next(DST)
         })),
+        &[],
+    );
+    let macvlan = Link {
+        lower: Some(7),
+        ..link(true)
+    };
+    check(
+        "macvlan",
+        vec![near(Known(DST)), Step::Event(Event::Link(macvlan))],
+        None,
         &[],
     );
     let tunnel = Link {
