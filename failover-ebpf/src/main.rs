@@ -50,6 +50,7 @@ use crate::{context::Context, service::Match};
 
 /// Attached to every interface of the agent.
 #[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 pub fn failover(ctx: XdpContext) -> u32 {
     let length = ctx.data_end() - ctx.data();
     let verdict = match path(ctx.ctx, FIRST_WALK) {
@@ -73,6 +74,7 @@ pub fn failover(ctx: XdpContext) -> u32 {
 const FIRST_WALK: u32 = u32::MAX - 1;
 
 /// What a walk along the path came to.
+#[derive(Clone, Copy)]
 enum Step {
     Done(Verdict),
     /// Neither TCP nor UDP.

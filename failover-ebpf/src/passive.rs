@@ -3,8 +3,8 @@
 //! backend; the one that fills the count latches.
 
 use failover_common::{
-    Backend, Pair, REFUSED, Reverse, ReverseKey, SYNS, SYNS_TIME, Service, ServiceBackend, Signal,
-    Strikes, UNANSWERED, UNREACHABLE, Verdict,
+    Backend, Be16, Pair, REFUSED, Reverse, ReverseKey, SYNS, SYNS_TIME, Service, ServiceBackend,
+    Signal, Strikes, UNANSWERED, UNREACHABLE, Verdict,
 };
 use failover_ebpf::{
     icmp::Unreachable,
@@ -15,7 +15,8 @@ use crate::{
     context::Context,
     heartbeat::is_next_hop,
     lease::{latch, live, now},
-    maps::{BACKENDS, PAIRS, REVERSE},
+    maps::{BACKENDS, PAIRS},
+    service,
 };
 
 /// A packet is about to go to a backend. Returns whether it must not: too much
@@ -144,13 +145,10 @@ pub(crate) fn unreachable(
         protocol: message.protocol,
         reserved: [0; 5],
     };
-    let reverse = match reverse(&key) {
-        Some(reverse) => reverse,
-        None => {
-            key.port = failover_common::Be16::ZERO;
-            reverse(&key)?
-        }
-    };
+    let reverse = service::reverse(&key).or_else(|| {
+        key.port = Be16::ZERO;
+        service::reverse(&key)
+    })?;
     let backend = BACKENDS.get_ptr(reverse.index)?;
     if reverse.passive == 0
         || !is_next_hop(context, backend)
@@ -187,12 +185,4 @@ fn begin_anew(pair: *mut Pair) {
         (*pair).refused.count = 0;
         (*pair).unreachable.count = 0;
     }
-}
-
-#[inline(always)]
-fn reverse(key: &ReverseKey) -> Option<Reverse> {
-    let reverse = REVERSE.get_ptr(key)?;
-    // SAFETY: the map is not preallocated: an entry that is replaced lives on
-    // until the program that looked it up has ended (RCU).
-    Some(unsafe { *reverse })
 }

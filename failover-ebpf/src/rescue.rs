@@ -238,19 +238,15 @@ pub(crate) extern "C" fn accepted(xdp: *mut xdp_md) -> u32 {
 fn is_late(context: &Context) -> Option<bool> {
     let packet = &parse(context).ok()?;
     let reverse = &service::answer(packet)?;
-    Some(match Slot::find(&Flow::answered(packet, reverse)) {
-        Some(mut slot) => {
-            let late = slot.syn().backend != reverse.index;
-            if !late {
-                slot.syn_mut().sent_at = 0;
-            }
-            late
+    if let Some(mut slot) = Slot::find(&Flow::answered(packet, reverse)) {
+        if slot.syn().backend != reverse.index {
+            return Some(true);
         }
-        None => {
-            let backend = BACKENDS.get_ptr(reverse.index)?;
-            live(backend).holds() & Hold::Expired as u64 != 0
-        }
-    })
+        slot.syn_mut().sent_at = 0;
+        return Some(false);
+    }
+    let backend = BACKENDS.get_ptr(reverse.index)?;
+    Some(live(backend).holds() & Hold::Expired as u64 != 0)
 }
 
 /// Sends a segment back as the reset that answers it; returns 0 if it could not.

@@ -57,7 +57,7 @@ pub(crate) fn service(key: &ServiceKey) -> Option<&'static Service> {
 }
 
 #[inline(always)]
-fn reverse(key: &ReverseKey) -> Option<Reverse> {
+pub(crate) fn reverse(key: &ReverseKey) -> Option<Reverse> {
     let reverse = REVERSE.get_ptr(key)?;
     // SAFETY: as in `service`.
     Some(unsafe { *reverse })

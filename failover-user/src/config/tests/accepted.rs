@@ -293,7 +293,7 @@ fn key_of_a_service() {
             address,
             port: Be16([0, 53]),
             protocol: 17,
-            reserved: 0
+            reserved: [0; 5]
         }
     );
 }
