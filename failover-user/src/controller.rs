@@ -1,6 +1,7 @@
 //! What the agent decides: probe outcomes, neighbours and the operator's words
 //! in, the desired state of the maps and the events out. No I/O and no clock.
 
+mod death;
 mod slots;
 pub mod status;
 
@@ -52,6 +53,8 @@ struct Backend {
     health: BackendHealth,
     /// Newest outcome of each check, for people.
     outcomes: Vec<String>,
+    /// If the hold `expired` is set, or was set by somebody else: why.
+    death: Option<death::Death>,
 }
 
 /// Decides for all services and backends. `now` is `CLOCK_MONOTONIC` everywhere.
@@ -90,8 +93,12 @@ impl Controller {
                 index,
                 health,
                 outcomes: vec!["no probe yet".to_owned(); backend.checks.len()],
+                death: None,
             });
             controller.desired.backends.insert(index, entry);
+        }
+        for number in 0..controller.backends.len() {
+            controller.adopt_death(number);
         }
         for number in 0..controller.config.services.len() {
             let policy = controller.adopt(number, current, now);
@@ -293,6 +300,7 @@ impl Controller {
             let (from, to) = (name(moved.from), name(moved.to));
             events.push(match moved.cause {
                 Cause::Takeover => What::Takeover {
+                    timeline: self.timeline(number, moved.from),
                     service: service.clone(),
                     from,
                     to,

@@ -38,6 +38,21 @@ pub enum What {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A backend has expired: heartbeats or clients' traffic show that it is dead.
+    Expired {
+        /// The backend.
+        backend: String,
+        /// How that went.
+        #[serde(flatten)]
+        timeline: Timeline,
+    },
+    /// The first packet has gone past a backend that has expired.
+    Passed {
+        /// The backend.
+        backend: String,
+        /// How long after the latch, microseconds.
+        after_latch_us: u64,
+    },
     /// The serving backend died and the next one has taken over.
     Takeover {
         /// The service.
@@ -46,6 +61,9 @@ pub enum What {
         from: String,
         /// Who serves.
         to: String,
+        /// How the death went, if heartbeats or traffic showed it.
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        timeline: Option<Timeline>,
     },
     /// A better backend has the service again.
     Failback {
@@ -77,6 +95,19 @@ pub enum What {
         /// The service.
         service: String,
     },
+    /// Every lease behind an interface ran out at the same moment, so that our own
+    /// side is in doubt: none of them counts until one is answered again.
+    Doubt {
+        /// The interface.
+        interface: String,
+        /// Or it has ended.
+        begins: bool,
+    },
+    /// Something of the agent's own does not work as it should.
+    Trouble {
+        /// In words.
+        trouble: String,
+    },
     /// An interface of ours went away, came back, went up or down.
     Link {
         /// The interface.
@@ -84,6 +115,51 @@ pub enum What {
         /// `present` or `gone`, and `up` or `down`.
         state: String,
     },
+}
+
+/// How a backend died; times are nanoseconds of `CLOCK_MONOTONIC`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Who saw it: `packet`, `sender`, `closed`, `refused`, `unreachable`, `syns`
+    /// or `silence` (`failover_common::Signal`).
+    pub signal: String,
+    /// When the newest heartbeat that was answered had been sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_ns: Option<u64>,
+    /// When the first heartbeat that was not answered had been sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered_ns: Option<u64>,
+    /// When the hold was set.
+    pub latched_ns: u64,
+    /// When the first packet went to a standby.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_ns: Option<u64>,
+}
+
+impl Timeline {
+    /// Microseconds from `earlier` to the latch.
+    fn before_latch(&self, earlier: u64) -> u64 {
+        self.latched_ns.saturating_sub(earlier) / 1000
+    }
+}
+
+impl fmt::Display for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(answered) = self.answered_ns {
+            let before = self.before_latch(answered);
+            writeln!(f, "    -{before:>6} us  newest answered heartbeat sent")?;
+        }
+        if let Some(unanswered) = self.unanswered_ns {
+            let before = self.before_latch(unanswered);
+            writeln!(f, "    -{before:>6} us  first unanswered heartbeat sent")?;
+        }
+        write!(f, "          0 us  latched by: {}", self.signal)?;
+        if let Some(passed) = self.passed_ns {
+            let after = passed.saturating_sub(self.latched_ns) / 1000;
+            write!(f, "\n    +{after:>6} us  first packet to the standby")?;
+        }
+        Ok(())
+    }
 }
 
 impl Event {
@@ -101,9 +177,14 @@ impl Event {
     #[must_use]
     pub fn is_bad(&self) -> bool {
         match &self.what {
-            What::Takeover { .. } | What::Outage { .. } => true,
+            What::Takeover { .. }
+            | What::Outage { .. }
+            | What::Expired { .. }
+            | What::Trouble { .. } => true,
+            What::Doubt { begins, .. } => *begins,
             What::Holds { holds, .. } => !holds.is_empty(),
             What::Started { .. }
+            | What::Passed { .. }
             | What::Failback { .. }
             | What::Switch { .. }
             | What::OutageEnds { .. }
@@ -132,7 +213,31 @@ impl fmt::Display for What {
                     .as_ref()
                     .map_or(Ok(()), |reason| write!(f, " ({reason})"))
             }
-            Self::Takeover { service, from, to } => {
+            Self::Expired { backend, timeline } => {
+                write!(f, "backend {backend} expired, seen by: {}", timeline.signal)
+            }
+            Self::Passed {
+                backend,
+                after_latch_us,
+            } => write!(
+                f,
+                "backend {backend}: the first packet went past it {after_latch_us} us after the latch"
+            ),
+            Self::Doubt {
+                interface,
+                begins: true,
+            } => write!(
+                f,
+                "interface {interface}: NO BACKEND BEHIND IT ANSWERS, so our own side is in doubt; who serves goes on serving"
+            ),
+            Self::Doubt {
+                interface,
+                begins: false,
+            } => write!(f, "interface {interface}: heartbeats are answered again"),
+            Self::Trouble { trouble } => write!(f, "{trouble}"),
+            Self::Takeover {
+                service, from, to, ..
+            } => {
                 write!(f, "service {service}: takeover from {from} to {to}")
             }
             Self::Failback { service, from, to } => {

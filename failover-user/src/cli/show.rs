@@ -3,7 +3,11 @@
 use std::{net::IpAddr, path::Path};
 
 use comfy_table::{Table, presets::NOTHING};
-use failover_user::{config::Config, controller::status::Status, event::Event};
+use failover_user::{
+    config::Config,
+    controller::status::Status,
+    event::{Event, What},
+};
 use serde_json::json;
 
 pub(crate) fn clear() {
@@ -94,6 +98,13 @@ pub(crate) fn event(event: &Event, json: bool) -> serde_json::Result<()> {
         println!("{}", serde_json::to_string(event)?);
     } else {
         println!("{}  {}", event.time, event.what);
+        if let What::Takeover {
+            timeline: Some(timeline),
+            ..
+        } = &event.what
+        {
+            println!("{timeline}");
+        }
     }
     Ok(())
 }

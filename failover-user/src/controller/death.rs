@@ -1,0 +1,213 @@
+//! Backends that have expired: what is known of their deaths, and when they have
+//! shown enough life to be eligible again.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use failover_common::{HeartbeatKind, Hold, Holds, News, Signal};
+
+use super::Controller;
+use crate::{
+    config::Protocol,
+    event::{Event, Timeline, What},
+    health::Sign,
+};
+
+/// Connections in a row that must be accepted before a port counts as open again.
+const PROOFS: u32 = 3;
+
+/// A backend that has expired.
+#[derive(Debug)]
+pub(super) struct Death {
+    timeline: Timeline,
+    /// Its heartbeats are answered again; true where there are none.
+    risen: bool,
+    /// The port that clients' traffic showed to be dead. Heartbeats say nothing of
+    /// it.
+    port: Option<u16>,
+    /// Connections in a row that it accepted since.
+    proofs: u32,
+}
+
+impl Death {
+    /// One that an earlier agent knew of.
+    fn adopted(held_at: u64) -> Self {
+        Self {
+            timeline: Timeline {
+                latched_ns: held_at,
+                ..Timeline::default()
+            },
+            risen: false,
+            port: None,
+            proofs: 0,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.risen && (self.port.is_none() || self.proofs >= PROOFS)
+    }
+}
+
+impl Controller {
+    /// A backend has expired, says the data path or the sender of heartbeats;
+    /// `passed_at`: when the first packet went past it, if one did (nanoseconds).
+    /// Returns whether its holds have changed.
+    pub fn expired(&mut self, news: &News, passed_at: Option<u64>) -> bool {
+        let Some(backend) = self.by_index(news.index) else {
+            return false;
+        };
+        let signal = Signal::ALL.get(news.signal as usize).copied();
+        let known = |nanoseconds: u64| (nanoseconds != 0).then_some(nanoseconds);
+        let timeline = Timeline {
+            signal: signal.map_or("unknown", Signal::name).to_owned(),
+            answered_ns: known(news.answered_at),
+            unanswered_ns: known(news.unanswered_at),
+            latched_ns: news.at,
+            passed_ns: passed_at.filter(|passed| *passed >= news.at),
+        };
+        let port = signal
+            .filter(|signal| signal.is_passive())
+            .and_then(|_| self.port_of(news.pair));
+        let config = &self.config.backends[backend];
+        self.events.push(Event::new(
+            Duration::from_nanos(news.at),
+            What::Expired {
+                backend: config.name.clone(),
+                timeline: timeline.clone(),
+            },
+        ));
+        self.backends[backend].death = Some(Death {
+            timeline,
+            risen: config.heartbeat.kind == HeartbeatKind::None,
+            port,
+            proofs: 0,
+        });
+        self.hold(
+            backend,
+            &[(Hold::Expired, true)],
+            Duration::from_nanos(news.at),
+        )
+    }
+
+    /// The first packet went past a backend that has expired.
+    pub fn passed(&mut self, index: u32, at: u64) {
+        let Some(backend) = self.by_index(index) else {
+            return;
+        };
+        let Some(death) = &mut self.backends[backend].death else {
+            return;
+        };
+        if death.timeline.passed_ns.is_none() {
+            death.timeline.passed_ns = Some(at);
+            let latched_ns = death.timeline.latched_ns;
+            self.events.push(Event::new(
+                Duration::from_nanos(at),
+                What::Passed {
+                    backend: self.config.backends[backend].name.clone(),
+                    after_latch_us: at.saturating_sub(latched_ns) / 1000,
+                },
+            ));
+        }
+    }
+
+    /// The heartbeats of a backend are answered again, or not any more. Returns
+    /// whether its holds have changed.
+    pub fn risen(&mut self, index: u32, risen: bool, now: Duration) -> bool {
+        let Some(backend) = self.by_index(index) else {
+            return false;
+        };
+        // Known to the data path only: the news of its death got lost.
+        let death = self.backends[backend]
+            .death
+            .get_or_insert_with(|| Death::adopted(0));
+        death.risen = risen;
+        self.revive(backend, now)
+    }
+
+    /// A connection to the port of a backend that clients could not reach has come
+    /// to its end. Returns whether its holds have changed.
+    pub fn proven(&mut self, backend: usize, sign: Sign, now: Duration) -> bool {
+        let Some(state) = self.backends.get_mut(backend) else {
+            return false;
+        };
+        let Some(death) = &mut state.death else {
+            return false;
+        };
+        death.proofs = match sign {
+            Sign::Good => death.proofs + 1,
+            Sign::Bad => 0,
+        };
+        self.revive(backend, now)
+    }
+
+    /// The port whose connections are the proof that a backend waits for.
+    #[must_use]
+    pub fn proof_wanted(&self, backend: usize) -> Option<SocketAddr> {
+        let death = self.backends.get(backend)?.death.as_ref()?;
+        let port = death.port.filter(|_| !death.is_over())?;
+        let address: IpAddr = self.config.backends[backend].address;
+        Some(SocketAddr::new(address, port))
+    }
+
+    /// Takes up a death that an earlier agent knew of.
+    pub(super) fn adopt_death(&mut self, backend: usize) {
+        let state = &mut self.backends[backend];
+        let Some(entry) = self.desired.backends.get_mut(&state.index) else {
+            return;
+        };
+        if !Holds(entry.holds).contains(Hold::Expired) {
+            return;
+        }
+        let kind = self.config.backends[backend].heartbeat.kind;
+        if kind == HeartbeatKind::None {
+            // Nothing would ever show that it lives; its checks will.
+            entry.holds = Holds(entry.holds).with(Hold::Expired, false).0;
+        } else {
+            state.death = Some(Death::adopted(entry.held_at));
+        }
+    }
+
+    /// How the death went that moved a service away from the backend at `from`.
+    pub(super) fn timeline(&self, service: usize, from: usize) -> Option<Timeline> {
+        let backend = self.config.services[service].backends.get(from)?.backend;
+        let death = self.backends[backend].death.as_ref()?;
+        Some(death.timeline.clone())
+    }
+
+    /// Number of the backend whose entry is at `index`.
+    #[must_use]
+    pub fn by_index(&self, index: u32) -> Option<usize> {
+        self.backends.iter().position(|state| state.index == index)
+    }
+
+    fn revive(&mut self, backend: usize, now: Duration) -> bool {
+        let state = &mut self.backends[backend];
+        if !state.death.as_ref().is_some_and(Death::is_over) {
+            return false;
+        }
+        state.death = None;
+        let index = state.index;
+        // The data path may have set what nobody told us of.
+        if let Some(entry) = self.desired.backends.get_mut(&index) {
+            entry.holds = Holds(entry.holds).with(Hold::Expired, true).0;
+        }
+        self.hold(backend, &[(Hold::Expired, false)], now)
+    }
+
+    /// Port on the backend of a pair, where a connection can show that it is open.
+    fn port_of(&self, pair: u32) -> Option<u16> {
+        let mut position = usize::try_from(pair).ok()?;
+        for service in &self.config.services {
+            match service.backends.get(position) {
+                Some(backend) if service.protocol == Protocol::Tcp && backend.port != 0 => {
+                    return Some(backend.port);
+                }
+                Some(_) => return None,
+                None => position -= service.backends.len(),
+            }
+        }
+        None
+    }
+}
