@@ -4,6 +4,7 @@
 //! Cancelling it leaves the data path as it is: fail static.
 
 mod answers;
+mod leases;
 mod news;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use failover_common::{Forward, NewsKind};
+use failover_common::Forward;
 use log::{error, info, warn};
 use nix::time::{ClockId, clock_gettime};
 use tokio::{
@@ -23,17 +24,21 @@ use tokio::{
     time::Instant,
 };
 
-use self::news::{News, pass_on_log};
+use self::{
+    leases::Proofs,
+    news::{News, pass_on_log},
+};
 use crate::{
     api,
     config::Config,
     controller::{Controller, status::InterfaceStatus},
     dataplane::{
         Dataplane,
-        kernel::{Counters, Kernel, KernelMaps},
+        kernel::{Counters, Entries, Kernel, KernelMaps},
     },
     event::{Event, History, What},
     health::Sign,
+    heartbeat::Sender,
     network::{self, Change, Netlink, Reach, Watcher},
     probe::{self, Outcome, Prober, Report, icmp::Icmp},
 };
@@ -71,6 +76,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let adopted = !current.services.is_empty();
     let controller = Controller::new(config, &current, now());
     let mut agent = Agent {
+        entries: maps.entries(),
         dataplane: Dataplane::new(maps, current),
         counters: kernel.counters()?,
         controller,
@@ -102,6 +108,7 @@ struct Agent {
     kernel: Kernel,
     netlink: Netlink,
     dataplane: Dataplane<KernelMaps>,
+    entries: Entries,
     counters: Counters,
     controller: Controller,
     history: History,
@@ -196,6 +203,10 @@ impl Agent {
 
         let backends = &self.controller.config().backends;
         let icmp = Icmp::open()?;
+        let mut proofs = Proofs::new(reports.clone(), icmp.clone());
+        let (told, mut heartbeats) = mpsc::unbounded_channel();
+        let _sender = Sender::start(&self.targets(), self.entries.clone(), told)
+            .context("cannot send heartbeats")?;
         for (number, backend) in backends.iter().enumerate() {
             for (check, config) in backend.checks.iter().enumerate() {
                 let (address, config) = (backend.address, config.clone());
@@ -223,10 +234,15 @@ impl Agent {
                 biased;
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
-                Some(report) = outcomes.recv() => self.probed(report),
+                Some(notice) = heartbeats.recv() => self.noticed(notice, &mut proofs).await,
+                Ok(told) = news.next() => self.told(&told, &mut proofs).await,
+                Some(report) = outcomes.recv() => {
+                    if !self.proved(&report, &mut proofs) {
+                        self.probed(report);
+                    }
+                }
                 Some(changes) = observed.recv() => self.network_changed(changes).await,
                 Some(call) = requests.recv() => self.answer(call),
-                Ok(told) = news.next() => self.told(&told).await,
                 () = sleep_until(deadline) => {
                     self.controller.advance(now());
                     self.apply();
@@ -350,6 +366,11 @@ impl Agent {
         if let Err(error) = applied {
             error!("{error}");
         }
+        self.tell();
+    }
+
+    /// Records what the controller has to say.
+    fn tell(&mut self) {
         for event in self.controller.take_events() {
             self.record(event);
         }
@@ -365,12 +386,6 @@ impl Agent {
         // Nobody follows: fine.
         let _ = self.followers.send(event.clone());
         self.history.push(event);
-    }
-
-    async fn told(&mut self, told: &failover_common::News) {
-        if told.kind == NewsKind::NextHopMissing as u32 {
-            self.resolve(told.index, told.address.into()).await;
-        }
     }
 
     /// The data path could not answer a client: have the kernel find its next hop.

@@ -13,6 +13,7 @@ pub mod controller;
 pub mod dataplane;
 pub mod event;
 pub mod health;
+pub mod heartbeat;
 #[cfg(test)]
 mod namespace;
 pub mod network;

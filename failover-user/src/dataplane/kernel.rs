@@ -11,6 +11,7 @@
 //! date, and only then replaces the program in the links (`BPF_LINK_UPDATE`): at
 //! no moment is there an interface without a program or a program without maps.
 
+mod entries;
 mod maps;
 mod pins;
 
@@ -34,6 +35,7 @@ use log::{info, warn};
 use thiserror::Error;
 
 pub use self::{
+    entries::{Entries, Terms, Way},
     maps::{Counters, KernelMaps},
     pins::detach,
 };
@@ -110,6 +112,8 @@ impl Kernel {
         let level = log::max_level() as u8;
         let mut loader = EbpfLoader::new();
         loader.override_global(aya_log::LEVEL, &level, true);
+        let seed = fastrand::u64(..);
+        loader.override_global("SYN_SEED", &seed, true);
         for name in pins::PINNED_MAPS {
             loader.map_pin_path(name, maps.join(name));
         }
@@ -282,7 +286,7 @@ impl Kernel {
         let maps = KernelMaps {
             services: take(&mut self.ebpf, "SERVICES")?,
             reverse: take(&mut self.ebpf, "REVERSE")?,
-            backends: maps::Backends::new(take_data(&mut self.ebpf, "BACKENDS")?)?,
+            entries: Entries::new(take_data(&mut self.ebpf, "BACKENDS")?)?,
         };
         let state = maps.read()?;
         Ok((maps, state))

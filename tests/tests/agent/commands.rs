@@ -170,6 +170,7 @@ fn a_group_may_use_the_api() -> Result<()> {
         port: crate::world::PORT,
         protocol: "udp",
         family: lab::Family::V4,
+        heartbeat: crate::world::NO_HEARTBEATS,
         policy: "",
         checks: "",
     };

@@ -3,6 +3,7 @@
 mod bystanders;
 mod commands;
 mod failback;
+mod lease;
 mod network;
 mod scale;
 mod survival;

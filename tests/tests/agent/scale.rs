@@ -33,6 +33,7 @@ fn a_thousand_services_move_with_one_map_write() -> Result<()> {
             port,
             protocol: "udp",
             family: Family::V4,
+            heartbeat: crate::world::NO_HEARTBEATS,
             policy: "hold_down = \"100ms\"",
             checks: "[[service.check]]\nkind = \"icmp\"\ninterval = \"20ms\"\ntimeout = \"20ms\"",
         };

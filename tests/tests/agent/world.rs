@@ -31,6 +31,9 @@ interval = "20ms"
 timeout = "20ms"
 "#;
 
+/// For tests that are about what checks find out.
+pub(crate) const NO_HEARTBEATS: &str = "[service.heartbeat]\nkind = \"none\"";
+
 /// Four services, `tcp-V4` and so on, and whoever is behind them.
 pub(crate) struct World {
     pub(crate) agent: Agent,
@@ -119,6 +122,7 @@ fn services(lab: &Lab, policy: &str, checks: &str) -> String {
                 protocol,
                 family,
                 policy,
+                heartbeat: NO_HEARTBEATS,
                 checks: if protocol == "tcp" { checks } else { "" },
             };
             service.write(lab, &mut config);
@@ -134,6 +138,7 @@ pub(crate) struct Service<'a> {
     pub(crate) protocol: &'a str,
     pub(crate) family: Family,
     pub(crate) policy: &'a str,
+    pub(crate) heartbeat: &'a str,
     pub(crate) checks: &'a str,
 }
 
@@ -145,12 +150,12 @@ impl Service<'_> {
             protocol,
             family,
             policy,
+            heartbeat,
             checks,
         } = self;
         let forward = lab.options().forward.as_str();
         let vip = lab.vip(*family);
         let (primary, standby) = (lab.primary.address(*family), lab.standby.address(*family));
-        // Without heartbeats: what these tests are about is what checks find out.
         // Without checks of its own, a service relies on those of the others
         // that use the same backends; an icmp check is the default.
         write!(
@@ -163,8 +168,7 @@ port = {port}
 protocol = "{protocol}"
 forward = "{forward}"
 {policy}
-[service.heartbeat]
-kind = "none"
+{heartbeat}
 {checks}
 [[service.backend]]
 name = "primary-{family:?}"

@@ -1,33 +1,34 @@
 //! The maps in the kernel, from the agent's side.
 
-use std::{
-    os::fd::{AsFd as _, AsRawFd as _},
-    sync::atomic::{AtomicU64, Ordering, fence},
-};
-
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use failover_common::{
     Backend, BackendCounters, Counter, Holds, MAX_BACKENDS, Reverse, ReverseKey, Service,
     ServiceKey, Verdict,
 };
-use memmap2::{MmapOptions, MmapRaw};
 
 use super::{
     super::{MapError, Maps, State},
-    chain,
+    Entries, chain,
 };
 
 /// Writes the control maps in the kernel.
 pub struct KernelMaps {
     pub(super) services: HashMap<MapData, ServiceKey, Service>,
     pub(super) reverse: HashMap<MapData, ReverseKey, Reverse>,
-    pub(super) backends: Backends,
+    pub(super) entries: Entries,
 }
 
 impl KernelMaps {
+    /// The entries of the backends, which the sender of heartbeats writes too.
+    #[must_use]
+    pub fn entries(&self) -> Entries {
+        self.entries.clone()
+    }
+
     pub(super) fn read(&self) -> Result<State, MapError> {
         let backends = (0..)
-            .zip((0..MAX_BACKENDS).map(|index| self.backends.read(index)))
+            .take(MAX_BACKENDS)
+            .map(|index| (index, self.entries.read(index)))
             .filter(|(_, backend)| *backend != bytemuck::Zeroable::zeroed())
             .collect();
         let services = self.services.iter().collect::<Result<_, _>>();
@@ -42,16 +43,15 @@ impl KernelMaps {
 
 impl Maps for KernelMaps {
     fn change_holds(&mut self, index: u32, set: Holds, clear: Holds, held_at: u64) {
-        self.backends
-            .change_holds(index as usize, set, clear, held_at);
+        self.entries.change_holds(index, set, clear, held_at);
     }
 
     fn set_next_hop(&mut self, index: u32, backend: &Backend) {
-        self.backends.set_next_hop(index as usize, backend);
+        self.entries.set_next_hop(index, backend);
     }
 
     fn set_backend(&mut self, index: u32, backend: &Backend) {
-        self.backends.write(index as usize, backend);
+        self.entries.write(index, backend);
     }
 
     fn set_service(&mut self, key: &ServiceKey, service: &Service) -> Result<(), MapError> {
@@ -76,72 +76,6 @@ impl Maps for KernelMaps {
         self.reverse
             .remove(key)
             .map_err(|error| failed("write", "REVERSE", &error))
-    }
-}
-
-/// The `BACKENDS` map, mapped into memory: a write is a store, no system call.
-pub(super) struct Backends {
-    memory: MmapRaw,
-    _map: MapData,
-}
-
-impl Backends {
-    pub(super) fn new(map: MapData) -> Result<Self, MapError> {
-        let memory = MmapOptions::new()
-            .len(MAX_BACKENDS * size_of::<Backend>())
-            .map_raw(map.fd().as_fd().as_raw_fd())
-            .map_err(|error| failed("open", "BACKENDS", &error))?;
-        Ok(Self { memory, _map: map })
-    }
-
-    /// The entry at `index`; panics where the agent miscounts, never on input.
-    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
-    fn entry(&self, index: usize) -> *mut Backend {
-        assert!(index < MAX_BACKENDS);
-        // SAFETY: inside the mapping, which holds MAX_BACKENDS entries and is page-aligned.
-        unsafe { self.memory.as_mut_ptr().cast::<Backend>().add(index) }
-    }
-
-    fn read(&self, index: usize) -> Backend {
-        // SAFETY: `entry` is valid; the agent is the only writer.
-        unsafe { self.entry(index).read_volatile() }
-    }
-
-    fn write(&self, index: usize, backend: &Backend) {
-        // SAFETY: `entry` is valid; no service refers to the entry.
-        unsafe { self.entry(index).write_volatile(*backend) };
-    }
-
-    /// One atomic operation for what is set, one for what is cleared: the data path
-    /// sets holds at the same time.
-    fn change_holds(&self, index: usize, set: Holds, clear: Holds, held_at: u64) {
-        let entry = self.entry(index);
-        // SAFETY: `entry` is valid and aligned.
-        unsafe { (&raw mut (*entry).held_at).write_volatile(held_at) };
-        // SAFETY: `entry` is valid and aligned, and nobody writes the word but atomically.
-        let holds = unsafe { AtomicU64::from_ptr(&raw mut (*entry).holds) };
-        holds.fetch_or(set.0, Ordering::SeqCst);
-        holds.fetch_and(!clear.0, Ordering::SeqCst);
-    }
-
-    /// The MACs first: an `ifindex` of 0 keeps packets away until both are there.
-    #[expect(
-        clippy::cast_ptr_alignment,
-        reason = "both MACs lie at multiples of eight"
-    )]
-    fn set_next_hop(&self, index: usize, backend: &Backend) {
-        let entry = self.entry(index);
-        // SAFETY: `entry` is valid; a MAC has eight bytes.
-        let dst_mac = unsafe { (&raw mut (*entry).dst_mac).cast::<u64>() };
-        // SAFETY: as above.
-        let src_mac = unsafe { (&raw mut (*entry).src_mac).cast::<u64>() };
-        // SAFETY: inside the entry and aligned.
-        unsafe { dst_mac.write_volatile(u64::from_ne_bytes(backend.dst_mac)) };
-        // SAFETY: inside the entry and aligned.
-        unsafe { src_mac.write_volatile(u64::from_ne_bytes(backend.src_mac)) };
-        fence(Ordering::Release);
-        // SAFETY: `entry` is valid and aligned.
-        unsafe { (&raw mut (*entry).ifindex).write_volatile(backend.ifindex) };
     }
 }
 

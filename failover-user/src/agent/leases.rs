@@ -1,0 +1,147 @@
+//! What the data path and the sender of heartbeats tell of deaths, and the
+//! connections that show whether a port is open again.
+
+use std::{collections::HashMap, time::Duration};
+
+use failover_common::{News, NewsKind};
+use tokio::{sync::mpsc, task::AbortHandle};
+
+use super::{Agent, now};
+use crate::{
+    config::{Check, CheckKind},
+    event::{Event, What},
+    health::Sign,
+    heartbeat::{Notice, Target},
+    probe::{Outcome, Prober, Report, icmp::Icmp},
+};
+
+/// Number of the check, in reports, whose outcome is a proof of life.
+const PROOF: usize = usize::MAX;
+
+/// How often a port is tried that clients could not reach.
+const PROOF_EVERY: Duration = Duration::from_millis(100);
+
+/// The connections that are tried to ports of backends that have expired.
+pub(super) struct Proofs {
+    reports: mpsc::Sender<Report>,
+    icmp: Icmp,
+    /// By number of the backend.
+    running: HashMap<usize, AbortHandle>,
+}
+
+impl Proofs {
+    pub(super) fn new(reports: mpsc::Sender<Report>, icmp: Icmp) -> Self {
+        Self {
+            reports,
+            icmp,
+            running: HashMap::new(),
+        }
+    }
+}
+
+impl Agent {
+    /// Everybody who gets heartbeats.
+    pub(super) fn targets(&self) -> Vec<Target> {
+        let backends = self.controller.config().backends.iter().enumerate();
+        backends
+            .map(|(number, backend)| Target {
+                index: self.controller.index(number),
+                address: backend.address,
+                heartbeat: backend.heartbeat,
+            })
+            .collect()
+    }
+
+    pub(super) async fn told(&mut self, told: &News, proofs: &mut Proofs) {
+        if told.kind == NewsKind::NextHopMissing as u32 {
+            self.resolve(told.index, told.address.into()).await;
+        } else if told.kind == NewsKind::Expired as u32 {
+            self.died(told, proofs);
+        } else if told.kind == NewsKind::Passed as u32 {
+            self.controller.passed(told.index, told.at);
+            self.tell();
+        }
+    }
+
+    pub(super) async fn noticed(&mut self, notice: Notice, proofs: &mut Proofs) {
+        match notice {
+            Notice::Expired(news) => self.died(&news, proofs),
+            Notice::Risen { index } => {
+                let changed = self.controller.risen(index, true, now());
+                self.settle(changed, false);
+            }
+            Notice::Fallen { index } => {
+                self.controller.risen(index, false, now());
+            }
+            Notice::Doubt { ifindex, begins } => {
+                let links = self.netlink.links().await.unwrap_or_default();
+                let name = links.into_iter().find(|(_, index)| *index == ifindex);
+                let interface = name.map_or_else(|| ifindex.to_string(), |(name, _)| name);
+                self.record(Event::new(now(), What::Doubt { interface, begins }));
+            }
+            Notice::Trouble(trouble) => {
+                self.record(Event::new(now(), What::Trouble { trouble }));
+            }
+        }
+    }
+
+    /// Whether a report is about a proof; if so, it was dealt with.
+    pub(super) fn proved(&mut self, report: &Report, proofs: &mut Proofs) -> bool {
+        if report.check != PROOF {
+            return false;
+        }
+        let sign = match report.outcome {
+            Outcome::Pass => Sign::Good,
+            Outcome::Fail(_) | Outcome::Timeout => Sign::Bad,
+        };
+        let changed = self.controller.proven(report.backend, sign, now());
+        self.settle(changed, false);
+        self.prove(report.backend, proofs);
+        true
+    }
+
+    fn died(&mut self, news: &News, proofs: &mut Proofs) {
+        let passed = self.entries.passed_at(news.index);
+        let changed = self.controller.expired(news, Some(passed));
+        self.settle(changed, true);
+        if let Some(backend) = self.controller.by_index(news.index) {
+            self.prove(backend, proofs);
+        }
+    }
+
+    /// Starts or ends the connections to a backend that are its proof of life.
+    fn prove(&self, backend: usize, proofs: &mut Proofs) {
+        let wanted = self.controller.proof_wanted(backend);
+        match (wanted, proofs.running.contains_key(&backend)) {
+            (Some(address), false) => {
+                let check = Check {
+                    kind: CheckKind::Tcp {
+                        port: address.port(),
+                    },
+                    interval: PROOF_EVERY,
+                    timeout: PROOF_EVERY,
+                    fall: 1,
+                    rise: 1,
+                };
+                let (reports, icmp) = (proofs.reports.clone(), proofs.icmp.clone());
+                let prober = Prober::new(backend, PROOF, address.ip(), check, reports, icmp);
+                let task = tokio::spawn(prober.run());
+                proofs.running.insert(backend, task.abort_handle());
+            }
+            (None, true) => {
+                if let Some(task) = proofs.running.remove(&backend) {
+                    task.abort();
+                }
+            }
+            (Some(_), true) | (None, false) => {}
+        }
+    }
+}
+
+impl Drop for Proofs {
+    fn drop(&mut self) {
+        for task in self.running.values() {
+            task.abort();
+        }
+    }
+}

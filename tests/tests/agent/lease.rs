@@ -1,0 +1,183 @@
+//! The kernel decides: heartbeats, leases and what traffic shows, on real faults.
+
+use std::{net::SocketAddr, thread::sleep, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Agent, Family, Forward, Lab, Options, Record, Server, Stream,
+    client::{TcpClient, udp_request},
+    server::Protocol,
+    wait,
+};
+use serde_json::Value;
+
+use crate::world::{PORT, REQUEST, SOON, Service, named};
+
+/// Checks that say nothing within the time of a test.
+const SLOW_CHECKS: &str = r#"
+[[service.check]]
+kind = "icmp"
+interval = "60s"
+timeout = "60s"
+"#;
+
+/// Both protocols over IPv4, a primary and a standby, with heartbeats.
+pub(crate) struct World {
+    pub(crate) agent: Agent,
+    _primary: [Server; 2],
+    _standby: [Server; 2],
+    pub(crate) lab: Lab,
+}
+
+impl World {
+    pub(crate) fn new(options: Options, heartbeat: &str) -> Result<Self> {
+        Self::with(options, heartbeat, SLOW_CHECKS)
+    }
+
+    pub(crate) fn with(options: Options, heartbeat: &str, checks: &str) -> Result<Self> {
+        let lab = Lab::new(options)?;
+        let servers = |host| -> Result<[Server; 2]> {
+            Ok([
+                Server::start(host, Protocol::Udp, PORT)?,
+                Server::start(host, Protocol::Tcp, PORT)?,
+            ])
+        };
+        let (primary, standby) = (servers(&lab.primary)?, servers(&lab.standby)?);
+        let mut config = String::new();
+        for protocol in ["tcp", "udp"] {
+            Service {
+                name: protocol.to_owned(),
+                port: PORT,
+                protocol,
+                family: Family::V4,
+                policy: "hold_down = \"0s\"",
+                heartbeat,
+                checks,
+            }
+            .write(&lab, &mut config);
+        }
+        let agent = Agent::start(&lab, &config)?;
+        let world = Self {
+            agent,
+            _primary: primary,
+            _standby: standby,
+            lab,
+        };
+        world.served_by("primary")?;
+        Ok(world)
+    }
+
+    pub(crate) fn vip(&self) -> SocketAddr {
+        SocketAddr::new(self.lab.vip(Family::V4), PORT)
+    }
+
+    pub(crate) fn served_by(&self, name: &str) -> Result<()> {
+        let wanted = format!("{name} hello");
+        wait::until(SOON, &format!("UDP is answered by {name}"), || {
+            udp_request(&self.lab.client, self.vip(), "hello", REQUEST).as_ref() == Some(&wanted)
+        })
+        .with_context(|| self.agent.log())?;
+        wait::until(SOON, &format!("TCP is answered by {name}"), || {
+            let answer = TcpClient::connect(&self.lab.client, self.vip(), REQUEST)
+                .and_then(|mut connection| connection.request("hello", REQUEST));
+            answer.is_ok_and(|answer| answer == wanted)
+        })
+        .with_context(|| self.agent.log())
+    }
+
+    /// The events of one kind, so far.
+    pub(crate) fn events(&self, kind: &str) -> Result<Vec<Value>> {
+        let output = self.agent.cli(&["events", "--json"])?;
+        let lines = String::from_utf8(output.stdout)?;
+        let events = lines.lines().map(serde_json::from_str::<Value>);
+        let mut events = events.collect::<Result<Vec<_>, _>>()?;
+        events.retain(|event| event["event"] == kind);
+        Ok(events)
+    }
+
+    fn has_hold(&self, hold: &str) -> Result<bool> {
+        let status = self.agent.status()?;
+        let backend = named(&status, "backends", "primary-V4");
+        let holds = backend["holds"].as_array().context("no holds")?;
+        Ok(holds.iter().any(|found| found == hold))
+    }
+}
+
+const FAST: &str = r#"
+[service.heartbeat]
+kind = "icmp"
+interval = "1ms"
+timeout = "10ms"
+"#;
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    LinkCut,
+    HostFrozen,
+}
+
+/// The standby answers, one death is told, with its times in order; the primary
+/// comes back when its heartbeats are answered again.
+fn check(options: Options, heartbeat: &str, fault: Fault) -> Result<()> {
+    let world = World::new(options, heartbeat)?;
+    let stream = Stream::udp(&world.lab.client, world.vip(), 2000)?;
+    sleep(Duration::from_millis(200));
+    let at = match fault {
+        Fault::LinkCut => world.lab.primary.cut_link()?,
+        Fault::HostFrozen => world.lab.primary.freeze()?,
+    };
+    world.served_by("standby")?;
+    ensure!(world.has_hold("expired")?, "{:?}", world.agent.status()?);
+    match fault {
+        Fault::LinkCut => world.lab.primary.restore_link()?,
+        Fault::HostFrozen => world.lab.primary.thaw()?,
+    };
+    world.served_by("primary")?;
+    let seen: Record = stream.stop();
+    let first = seen.first_answer_by("standby").context("no answer")?;
+    let expired = world.events("expired")?;
+    println!(
+        "{fault:?}: {} us from the fault to the standby, {} lost of {}, {expired:?}",
+        (first - at) / 1000,
+        seen.lost(),
+        seen.sent()
+    );
+    ensure!(expired.len() == 1, "one death, one event: {expired:?}");
+    let time = |key: &str| expired[0][key].as_u64().context(key.to_owned());
+    let (answered, unanswered) = (time("answered_ns")?, time("unanswered_ns")?);
+    let latched = time("latched_ns")?;
+    ensure!(answered < unanswered && unanswered < latched && at < latched);
+    ensure!(time("passed_ns").is_err() || time("passed_ns")? >= latched);
+    ensure!(world.events("takeover")?.len() == 2, "both services moved");
+    ensure!(world.events("failback")?.len() == 2, "both came back");
+    Ok(())
+}
+
+#[test]
+fn link_cut() -> Result<()> {
+    check(Options::default(), FAST, Fault::LinkCut)
+}
+
+#[test]
+fn host_frozen_two_armed() -> Result<()> {
+    let options = Options {
+        two_armed: true,
+        ..Options::default()
+    };
+    check(options, FAST, Fault::HostFrozen)
+}
+
+#[test]
+fn dsr_link_cut() -> Result<()> {
+    let options = Options {
+        forward: Forward::Dsr,
+        ..Options::default()
+    };
+    check(options, FAST, Fault::LinkCut)
+}
+
+#[test]
+fn syn_heartbeats() -> Result<()> {
+    let heartbeat = FAST.replace("icmp", "tcp-syn") + &format!("port = {PORT}\n");
+    check(Options::default(), &heartbeat, Fault::HostFrozen)
+}
