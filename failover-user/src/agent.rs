@@ -38,7 +38,7 @@ use crate::{
     },
     event::{Event, History, What},
     health::Sign,
-    heartbeat::Sender,
+    heartbeat::{Rescue, Sender},
     network::{self, Change, Netlink, Reach, Watcher},
     probe::{self, Outcome, Prober, Report, icmp::Icmp},
 };
@@ -205,7 +205,12 @@ impl Agent {
         let icmp = Icmp::open()?;
         let mut proofs = Proofs::new(reports.clone(), icmp.clone());
         let (told, mut heartbeats) = mpsc::unbounded_channel();
-        let _sender = Sender::start(&self.targets(), self.entries.clone(), told)
+        let rescue = Rescue::new(
+            self.entries.clone(),
+            self.kernel.syns()?,
+            self.kernel.services()?,
+        );
+        let _sender = Sender::start(&self.targets(), self.entries.clone(), Some(rescue), told)
             .context("cannot send heartbeats")?;
         for (number, backend) in backends.iter().enumerate() {
             for (check, config) in backend.checks.iter().enumerate() {

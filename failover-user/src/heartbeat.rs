@@ -15,6 +15,7 @@ mod beats;
 mod frame;
 mod leases;
 mod pace;
+mod rescue;
 mod socket;
 
 use std::{
@@ -34,6 +35,8 @@ use nix::{
     time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep},
 };
 use tokio::sync::mpsc::UnboundedSender;
+
+pub use self::rescue::Rescue;
 
 use self::{beats::Beats, leases::Leases, socket::Socket};
 use crate::{config, dataplane::kernel::Entries};
@@ -101,6 +104,7 @@ impl Sender {
     pub fn start(
         targets: &[Target],
         entries: Entries,
+        rescue: Option<Rescue>,
         notices: UnboundedSender<Notice>,
     ) -> io::Result<Self> {
         let socket = Socket::open()?;
@@ -112,7 +116,7 @@ impl Sender {
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("heartbeat".to_owned())
-            .spawn(move || run(beats, socket, &notices, &stopped))?;
+            .spawn(move || run(beats, socket, rescue.as_ref(), &notices, &stopped))?;
         Ok(Self {
             stop,
             thread: Some(thread),
@@ -130,7 +134,13 @@ impl Drop for Sender {
     }
 }
 
-fn run(mut beats: Beats, mut socket: Socket, notices: &UnboundedSender<Notice>, stop: &AtomicBool) {
+fn run(
+    mut beats: Beats,
+    mut socket: Socket,
+    rescue: Option<&Rescue>,
+    notices: &UnboundedSender<Notice>,
+    stop: &AtomicBool,
+) {
     if let Err(error) = socket::real_time() {
         let line = format!(
             "heartbeats are sent without real-time priority ({error}): on a busy host they and \
@@ -152,6 +162,11 @@ fn run(mut beats: Beats, mut socket: Socket, notices: &UnboundedSender<Notice>, 
             LATE.lock().unwrap().push(late);
         }
         beats.wake(planned, &mut socket, &now);
+        for index in beats.take_dead() {
+            if let Some(rescue) = rescue {
+                rescue.repeat(index, now(), &mut socket);
+            }
+        }
     }
 }
 

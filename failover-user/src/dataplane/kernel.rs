@@ -14,6 +14,7 @@
 mod entries;
 mod maps;
 mod pins;
+mod syns;
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +24,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Map, MapData, RingBuf},
+    maps::{HashMap, Map, MapData, RingBuf},
     programs::{
         Xdp, XdpMode,
         links::{FdLink, PinnedLink},
@@ -31,6 +32,7 @@ use aya::{
     },
 };
 use aya_log::EbpfLogger;
+use failover_common::{Service, ServiceKey};
 use log::{info, warn};
 use thiserror::Error;
 
@@ -38,6 +40,7 @@ pub use self::{
     entries::{Entries, Terms, Way},
     maps::{Counters, KernelMaps},
     pins::detach,
+    syns::Syns,
 };
 
 use self::{
@@ -290,6 +293,26 @@ impl Kernel {
         };
         let state = maps.read()?;
         Ok((maps, state))
+    }
+
+    /// The clients' unanswered SYNs.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be opened.
+    pub fn syns(&mut self) -> Result<Syns, KernelError> {
+        Ok(Syns::new(take_data(&mut self.ebpf, "SYNS")?)?)
+    }
+
+    /// The services once more, for whoever only reads them.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be opened.
+    pub fn services(&self) -> Result<HashMap<MapData, ServiceKey, Service>, KernelError> {
+        let pin = maps_directory(&self.pin_path).join("SERVICES");
+        let open = || HashMap::try_from(Map::HashMap(MapData::from_pin(&pin)?));
+        open().map_err(|error| KernelError::Map(failed("open", "SERVICES", &error)))
     }
 
     /// The counters.

@@ -102,6 +102,11 @@ impl Beats {
         }
     }
 
+    /// Indexes of the backends that have expired since the last call.
+    pub(super) fn take_dead(&mut self) -> Vec<u32> {
+        self.leases.take_dead()
+    }
+
     /// When to wake up; none: never.
     pub(super) fn next(&self) -> Option<u64> {
         self.pace.next()

@@ -28,6 +28,8 @@ pub(super) struct Leases {
     members: Vec<Lease>,
     links: BTreeMap<u32, Link>,
     shortest: u64,
+    /// Indexes of those that have expired since the last look at this list.
+    dead: Vec<u32>,
 }
 
 /// A heartbeat that is to be sent.
@@ -87,11 +89,17 @@ impl Leases {
             entries,
             members,
             links: BTreeMap::new(),
+            dead: Vec::new(),
         };
         for member in 0..leases.members.len() {
             leases.begin(member);
         }
         leases
+    }
+
+    /// Indexes of the backends that have expired since the last call.
+    pub(super) fn take_dead(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.dead)
     }
 
     /// Intervals by member; 0: it has no turns.
@@ -185,6 +193,9 @@ impl Leases {
     fn expiry_changed(&mut self, member: usize, expired: bool, now: u64, told: &mut Vec<Notice>) {
         let lease = &mut self.members[member];
         lease.expired = expired.then(|| Recovery::new(now));
+        if expired {
+            self.dead.push(lease.index);
+        }
         let ifindex = lease.ifindex;
         self.choose_witnesses(ifindex);
         self.doubt_over_few(ifindex, now, told);

@@ -9,7 +9,8 @@ use std::{
 
 use nix::{errno::Errno, libc};
 
-use super::frame::LONGEST;
+/// Bytes of the longest frame: a SYN with all its options by IPv6 is 114.
+const LONGEST: usize = 128;
 
 /// Most frames that go out with one system call: about 60 us of work, so that
 /// the send times, noted before, are right.

@@ -218,7 +218,8 @@ fn start(
     };
     let targets: Vec<Target> = (0..).zip(rows).map(target).collect();
     let (sender, notices) = unbounded_channel();
-    let sender = Sender::start(&targets, entries.clone(), sender).expect("this test needs root");
+    let sender =
+        Sender::start(&targets, entries.clone(), None, sender).expect("this test needs root");
     (sender, entries, notices)
 }
 
@@ -329,7 +330,7 @@ fn measure() {
                     })
                     .collect();
                 let (sender, mut notices) = unbounded_channel();
-                let thread = Sender::start(&targets, entries.clone(), sender).unwrap();
+                let thread = Sender::start(&targets, entries.clone(), None, sender).unwrap();
                 thread::sleep(Duration::from_millis(500));
                 LATE.lock().unwrap().clear();
                 LATE.lock().unwrap().reserve(1_000_000);

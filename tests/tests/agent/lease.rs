@@ -24,7 +24,7 @@ timeout = "60s"
 /// Both protocols over IPv4, a primary and a standby, with heartbeats.
 pub(crate) struct World {
     pub(crate) agent: Agent,
-    _primary: [Server; 2],
+    primary: [Server; 2],
     _standby: [Server; 2],
     pub(crate) lab: Lab,
 }
@@ -59,7 +59,7 @@ impl World {
         let agent = Agent::start(&lab, &config)?;
         let world = Self {
             agent,
-            _primary: primary,
+            primary,
             _standby: standby,
             lab,
         };
@@ -180,4 +180,53 @@ fn dsr_link_cut() -> Result<()> {
 fn syn_heartbeats() -> Result<()> {
     let heartbeat = FAST.replace("icmp", "tcp-syn") + &format!("port = {PORT}\n");
     check(Options::default(), &heartbeat, Fault::HostFrozen)
+}
+
+/// What a client's first SYN waits for the second one, if nobody helps.
+const RETRANSMISSION: Duration = Duration::from_secs(1);
+
+/// Connections that are opened from the moment of the fault on. Each must be
+/// accepted, by the standby, before the client has to send its SYN again.
+fn check_connects(options: Options, fault: impl FnOnce(&mut World) -> Result<u64>) -> Result<()> {
+    let mut world = World::new(options, FAST)?;
+    fault(&mut world)?;
+    let client = &world.lab.client;
+    let vip = world.vip();
+    let connections = std::thread::scope(|scope| {
+        let connect = |n: u64| {
+            scope.spawn(move || -> Result<(Duration, String)> {
+                sleep(Duration::from_millis(n));
+                let begin = std::time::Instant::now();
+                let mut connection = TcpClient::connect(client, vip, SOON)?;
+                let took = begin.elapsed();
+                Ok((took, connection.request("hello", SOON)?))
+            })
+        };
+        let threads: Vec<_> = (0..30).map(connect).collect();
+        let joined = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
+        joined.collect::<Result<Vec<_>>>()
+    })?;
+    let longest = connections.iter().map(|(took, _)| *took).max();
+    println!("longest connect: {longest:?}");
+    for (took, answer) in connections {
+        ensure!(answer == "standby hello", "{answer}");
+        ensure!(took < RETRANSMISSION, "a connect took {took:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn connects_survive_a_cut_link() -> Result<()> {
+    check_connects(Options::default(), |world| world.lab.primary.cut_link())
+}
+
+#[test]
+fn connects_survive_a_killed_process() -> Result<()> {
+    let two_armed = Options {
+        two_armed: true,
+        ..Options::default()
+    };
+    check_connects(two_armed, |world| world.primary[1].kill())
 }

@@ -9,6 +9,7 @@
 //! | the agent's task | everything else; clears holds |
 
 use std::{
+    net::IpAddr,
     os::fd::{AsFd as _, AsRawFd as _},
     sync::{
         Arc,
@@ -84,6 +85,13 @@ impl Entries {
     #[must_use]
     pub fn holds(&self, index: u32) -> Holds {
         Holds(self.live(index).holds())
+    }
+
+    /// [`Backend::address`].
+    #[must_use]
+    pub fn address(&self, index: u32) -> IpAddr {
+        // SAFETY: `entry` is valid and aligned.
+        unsafe { (&raw const (*self.entry(index)).address).read_volatile() }.into()
     }
 
     /// [`Backend::passed_at`].
