@@ -8,7 +8,7 @@
 //! The functions that the entry calls are global ones: the verifier looks at each
 //! once, and the compiler leaves their arguments as they are.
 
-use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_tail, programs::XdpContext};
+use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use failover_common::{
     Address, Be16, Hold, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Service, ServiceKey, Syn,
 };
@@ -301,7 +301,11 @@ pub(crate) extern "C" fn repeat(xdp: *mut xdp_md, slot: u32) -> u32 {
 fn write_again(context: &mut Context, slot: u32) -> Option<()> {
     let packet = &parse(context).ok()?;
     let slot = Slot::take(slot)?;
-    let missing = (packet.l4 + TCP_HEADER + MAX_OPTIONS).saturating_sub(context.length());
+    // What is missing is added in front: there is always room for that, while behind
+    // a small frame there may be none.
+    let ethernet: [[u8; 6]; 3] = context.load(0)?;
+    let wanted = packet.l4 + TCP_HEADER + MAX_OPTIONS;
+    let missing = wanted.saturating_sub(context.length());
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
@@ -309,9 +313,11 @@ fn write_again(context: &mut Context, slot: u32) -> Option<()> {
     )]
     let missing = missing as i32;
     // SAFETY: the context is the kernel's; no pointer into the frame is kept.
-    if missing > 0 && unsafe { bpf_xdp_adjust_tail(context.xdp.ctx, missing) } != 0 {
+    if missing > 0 && unsafe { bpf_xdp_adjust_head(context.xdp.ctx, -missing) } != 0 {
         return None;
     }
+    // The MACs, a tag and the type; what of it is not Ethernet's is written over.
+    context.store(0, ethernet)?;
     segment::repeat(context, packet, slot.syn())
 }
 

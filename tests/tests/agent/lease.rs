@@ -207,7 +207,8 @@ fn check_connects(options: Options, fault: impl FnOnce(&mut World) -> Result<u64
             .into_iter()
             .map(|thread| thread.join().expect("no panic"));
         joined.collect::<Result<Vec<_>>>()
-    })?;
+    })
+    .with_context(|| format!("{} {}", world.agent.log(), world.agent.status().unwrap()))?;
     let longest = connections.iter().map(|(took, _)| *took).max();
     println!("longest connect: {longest:?}");
     for (took, answer) in connections {
