@@ -57,9 +57,9 @@ pub const STRIKE_WINDOW: u64 = 1_000_000_000;
 /// refusal is checked against the client's SYN, the port is closed.
 pub const REFUSED: u64 = 1;
 
-/// Packets not delivered within [`STRIKE_WINDOW`] that are a death. Two, because
-/// what is quoted of a datagram cannot be checked against anything.
-pub const UNREACHABLE: u64 = 2;
+/// Packets not delivered within [`STRIKE_WINDOW`] that are a death. One: Linux says
+/// it to one client once a second only (`icmp_ratelimit`).
+pub const UNREACHABLE: u64 = 1;
 
 /// SYNs in a row without an answer that are a death, if they took
 /// [`SYNS_TIME`] at least.

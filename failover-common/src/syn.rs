@@ -8,8 +8,8 @@ pub const MAX_OPTIONS: usize = 40;
 /// Slots of the `SYNS` map that one flow may use.
 pub const SYN_WAYS: u32 = 4;
 
-/// One slot of the `SYNS` map: a client's SYN that went to a backend (`nat`) and
-/// has not been answered yet, with all it takes to send it to another one.
+/// One slot of the `SYNS` map: a client's SYN that went to a backend (`nat`), with
+/// all it takes to send it to another one as long as it is not answered.
 ///
 /// The map is mmapable. Whoever reads or writes a slot first takes it, by setting
 /// `taken` in one atomic operation, and gives it back with a release store of 0;
@@ -44,8 +44,11 @@ pub struct Syn {
     pub hop_limit: u8,
     /// Bytes used of `options`.
     pub options_len: u8,
+    /// 1: it was answered. The slot is as good as free, and until somebody uses it
+    /// shows who has the connection.
+    pub answered: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
     /// TCP options, as in the packet.
     pub options: [u8; MAX_OPTIONS],
     /// Zero.

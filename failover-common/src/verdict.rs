@@ -53,8 +53,8 @@ pub enum Verdict {
     RescuedTx = 21,
     /// A refused SYN, sent to another backend out of another interface.
     RescuedRedirect = 22,
-    /// A backend's answer to a SYN that another backend has since, or that came
-    /// after its death: sent back as a reset.
+    /// A backend's answer to a SYN that another backend has since: sent back as a
+    /// reset.
     LateAnswer = 23,
 }
 

@@ -10,7 +10,7 @@
 
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use failover_common::{
-    Address, Be16, Hold, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Service, ServiceKey, Syn,
+    Address, Be16, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Service, ServiceKey, Syn,
 };
 use failover_ebpf::{
     frame::Frame as _,
@@ -23,7 +23,7 @@ use crate::{
     atomic,
     context::Context,
     heartbeat::is_next_hop,
-    lease::{live, now},
+    lease::now,
     maps::{BACKENDS, SYN_SEED, SYNS},
     passive, select, service,
 };
@@ -193,6 +193,7 @@ fn write_down(context: &Context, packet: &Packet) -> Option<u32> {
     #[expect(clippy::cast_possible_truncation, reason = "at most 40")]
     let options_len = (length - TCP_HEADER) as u8;
     syn.options_len = options_len;
+    syn.answered = 0;
     let (words, _) = syn.options.as_chunks_mut::<4>();
     for (n, word) in words.iter_mut().enumerate().take(OPTION_WORDS) {
         *word = if n * 4 < usize::from(options_len) {
@@ -217,8 +218,9 @@ fn oldest(flow: &Flow) -> Option<u32> {
         if flow.owns(syn) {
             return Some(first + way);
         }
-        if syn.sent_at < oldest_at {
-            oldest_at = syn.sent_at;
+        let sent_at = if syn.answered == 0 { syn.sent_at } else { 0 };
+        if sent_at < oldest_at {
+            oldest_at = sent_at;
             oldest = first + way;
         }
     }
@@ -226,8 +228,7 @@ fn oldest(flow: &Flow) -> Option<u32> {
 }
 
 /// A backend accepts a connection. If the client's SYN has gone to another one
-/// since, or the backend is dead to us, it is too late: to be reset. Returns
-/// not 0 if it is.
+/// since, it is too late: to be reset. Returns not 0 if it is.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn accepted(xdp: *mut xdp_md) -> u32 {
@@ -242,11 +243,9 @@ fn is_late(context: &Context) -> Option<bool> {
         if slot.syn().backend != reverse.index {
             return Some(true);
         }
-        slot.syn_mut().sent_at = 0;
-        return Some(false);
+        slot.syn_mut().answered = 1;
     }
-    let backend = BACKENDS.get_ptr(reverse.index)?;
-    Some(live(backend).holds() & Hold::Expired as u64 != 0)
+    Some(false)
 }
 
 /// Sends a segment back as the reset that answers it; returns 0 if it could not.
@@ -278,7 +277,8 @@ fn to_repeat(context: &Context) -> Option<u32> {
     let flow = Flow::answered(packet, reverse);
     let slot = Slot::find(&flow)?;
     let expected = u32::from_be_bytes(slot.syn().sequence).wrapping_add(1);
-    if slot.syn().backend != reverse.index
+    if slot.syn().answered != 0
+        || slot.syn().backend != reverse.index
         || u32::from_be_bytes(acknowledged) != expected
         || !is_next_hop(context, BACKENDS.get_ptr(reverse.index)?)
     {

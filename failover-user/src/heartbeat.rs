@@ -156,11 +156,6 @@ fn run(
         let nap = now() + NAP;
         let planned = beats.next().map_or(nap, |next| next.min(nap));
         sleep_until(planned);
-        #[cfg(test)]
-        {
-            let late = now() - planned;
-            LATE.lock().unwrap().push(late);
-        }
         beats.wake(planned, &mut socket, &now);
         for index in beats.take_dead() {
             if let Some(rescue) = rescue {
@@ -197,6 +192,3 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-static LATE: std::sync::Mutex<Vec<u64>> = std::sync::Mutex::new(Vec::new());

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use nix::net::if_::if_nametoindex;
@@ -75,12 +76,19 @@ impl Host {
     /// Pulls the cable out of the switch: the port on the bridge goes down, and
     /// `eth0` loses its carrier.
     pub fn cut_link(&self) -> Result<u64> {
-        self.set_port(false)
+        self.cut_link_announced(&AtomicU64::new(0))
+    }
+
+    /// [`Host::cut_link`] for another thread that has to act a set time after it:
+    /// `moment` becomes what is returned as soon as it is known, which is before
+    /// the kernel is done.
+    pub fn cut_link_announced(&self, moment: &AtomicU64) -> Result<u64> {
+        self.set_port(false, moment)
     }
 
     /// Plugs the cable in again.
     pub fn restore_link(&self) -> Result<u64> {
-        self.set_port(true)
+        self.set_port(true, &AtomicU64::new(0))
     }
 
     /// The host hangs: everything that arrives is dropped without a sound. Its
@@ -117,7 +125,7 @@ impl Host {
 
     /// By netlink, not by a process, whose start would take longer than the
     /// takeover that is measured from here.
-    fn set_port(&self, up: bool) -> Result<u64> {
+    fn set_port(&self, up: bool, moment: &AtomicU64) -> Result<u64> {
         let port = self.plan.cables()[0].port;
         let switched = self.net.run(|| {
             let index = if_nametoindex(port)?;
@@ -130,6 +138,7 @@ impl Host {
                 let (connection, handle, _) = rtnetlink::new_connection()?;
                 tokio::spawn(connection);
                 let before = clock::now_ns();
+                moment.store(before, Ordering::Release);
                 handle.link().set(message).execute().await?;
                 anyhow::Ok(before)
             })

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod client;
 pub mod clock;
 mod host;
+mod interrupt;
 mod iproute;
 mod lab;
 pub mod machine;
@@ -23,6 +24,7 @@ mod xdp;
 
 pub use agent::Agent;
 pub use host::Host;
+pub use interrupt::Interrupt;
 pub use lab::Lab;
 pub use namespace::Namespace;
 pub use record::Record;

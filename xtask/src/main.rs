@@ -2,6 +2,7 @@
 //!
 //! This file parses and dispatches; each command lives in its own file.
 
+mod bench;
 mod build;
 mod ci;
 mod command;
@@ -34,6 +35,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Build and run a benchmark (needs root); ARGS go to it, e.g. `takeover --runs
+    /// 5`.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on unchanged.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Build and run every test (needs root).
     Test {
         /// Names to filter by, and options of the test harness, e.g. `--nocapture`.
@@ -59,6 +68,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Setup => setup::run(),
         Task::Build { release } => build::run(release),
         Task::Demo { args } => demo::run(&args),
+        Task::Bench { args } => bench::run(&args),
         Task::Test { args } => test::run(&args),
         Task::Ci => ci::run(),
     }

@@ -29,6 +29,9 @@ const LAB_PACKAGES: &[(&str, &str)] = &[
     ("cc", "build-essential"),
 ];
 
+/// What `bench` measures us against: (command, Debian package).
+const PEER_PACKAGES: &[(&str, &str)] = &[("haproxy", "haproxy")];
+
 /// Debian's compiler with a `core` for BPF, and the LLVM it was built with:
 /// deterministic, and no rustup server has to be reachable. Its security archive
 /// has them from Debian 12 on.
@@ -67,6 +70,17 @@ pub(crate) fn ensure() -> Result<bool> {
     Ok(changed)
 }
 
+/// The systems that `bench` measures beside ours. It does without those that
+/// cannot be had.
+pub(crate) fn peers() {
+    let missing = missing(PEER_PACKAGES);
+    let installed =
+        can_install(&missing).and_then(|()| install(&missing, "the benchmark measures it too"));
+    if let Err(error) = installed {
+        say(&format!("going on without: {error:#}"));
+    }
+}
+
 /// rustfmt and clippy, which rustup's minimal profile leaves out. Only `ci` needs
 /// them, so only `setup` and `ci` ask.
 pub(crate) fn components() -> Result<bool> {
@@ -92,11 +106,7 @@ pub(crate) fn components() -> Result<bool> {
 }
 
 fn packages() -> Result<bool> {
-    let lab: Vec<_> = LAB_PACKAGES
-        .iter()
-        .filter(|(tool, _)| !has(tool))
-        .map(|&(_, package)| package)
-        .collect();
+    let lab = missing(LAB_PACKAGES);
     let compiler = if Toolchain::find().is_none() && is_debian() && !debian_core_is_there() {
         COMPILER_PACKAGES
     } else {
@@ -109,6 +119,15 @@ fn packages() -> Result<bool> {
         say(&format!("going on without Debian's compiler: {error:#}"));
     }
     Ok(!lab.is_empty() || !compiler.is_empty())
+}
+
+/// The packages of commands that are not there.
+fn missing(packages: &[(&str, &'static str)]) -> Vec<&'static str> {
+    packages
+        .iter()
+        .filter(|(tool, _)| !has(tool))
+        .map(|&(_, package)| package)
+        .collect()
 }
 
 /// Makes a compiler for BPF known to rustup.

@@ -1,14 +1,18 @@
 //! What the data path and the sender of heartbeats tell of deaths, and the
 //! connections that show whether a port is open again.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use failover_common::{News, NewsKind};
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{net::UdpSocket, sync::mpsc, task::AbortHandle};
 
 use super::{Agent, now};
 use crate::{
-    config::{Check, CheckKind},
+    config::{Check, CheckKind, Protocol},
     event::{Event, What},
     health::Sign,
     heartbeat::{Notice, Target},
@@ -20,6 +24,10 @@ const PROOF: usize = usize::MAX;
 
 /// How often a port is tried that clients could not reach.
 const PROOF_EVERY: Duration = Duration::from_millis(100);
+
+/// Linux says once a second that a port is closed (`icmp_ratelimit`); asked more
+/// often, its silence would mean nothing.
+const REFUSAL_EVERY: Duration = Duration::from_millis(1100);
 
 /// The connections that are tried to ports of backends that have expired.
 pub(super) struct Proofs {
@@ -113,19 +121,25 @@ impl Agent {
     fn prove(&self, backend: usize, proofs: &mut Proofs) {
         let wanted = self.controller.proof_wanted(backend);
         match (wanted, proofs.running.contains_key(&backend)) {
-            (Some(address), false) => {
-                let check = Check {
-                    kind: CheckKind::Tcp {
-                        port: address.port(),
-                    },
-                    interval: PROOF_EVERY,
-                    timeout: PROOF_EVERY,
-                    fall: 1,
-                    rise: 1,
-                };
+            (Some((protocol, address)), false) => {
                 let (reports, icmp) = (proofs.reports.clone(), proofs.icmp.clone());
-                let prober = Prober::new(backend, PROOF, address.ip(), check, reports, icmp);
-                let task = tokio::spawn(prober.run());
+                let task = match protocol {
+                    Protocol::Tcp => {
+                        let check = Check {
+                            kind: CheckKind::Tcp {
+                                port: address.port(),
+                            },
+                            interval: PROOF_EVERY,
+                            timeout: PROOF_EVERY,
+                            fall: 1,
+                            rise: 1,
+                        };
+                        let prober =
+                            Prober::new(backend, PROOF, address.ip(), check, reports, icmp);
+                        tokio::spawn(prober.run())
+                    }
+                    Protocol::Udp => tokio::spawn(prove_datagrams(backend, address, reports)),
+                };
                 proofs.running.insert(backend, task.abort_handle());
             }
             (None, true) => {
@@ -135,6 +149,42 @@ impl Agent {
             }
             (Some(_), true) | (None, false) => {}
         }
+    }
+}
+
+/// Sends empty datagrams; a port that is closed says so.
+async fn prove_datagrams(backend: usize, to: SocketAddr, reports: mpsc::Sender<Report>) {
+    loop {
+        tokio::time::sleep(REFUSAL_EVERY).await;
+        let outcome = match refuses(to).await {
+            Ok(()) => Outcome::Pass,
+            Err(error) => Outcome::Fail(error.to_string()),
+        };
+        let report = Report {
+            backend,
+            check: PROOF,
+            outcome,
+            at: std::time::Instant::now(),
+            took: Duration::ZERO,
+        };
+        if reports.send(report).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// An error: the port is closed, or nothing can be sent there.
+async fn refuses(to: SocketAddr) -> std::io::Result<()> {
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
+    socket.connect(to).await?;
+    socket.send(&[]).await?;
+    match tokio::time::timeout(PROOF_EVERY, socket.recv(&mut [0; 1])).await {
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(_)) | Err(_) => Ok(()),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     health::Sign,
 };
 
-/// Connections in a row that must be accepted before a port counts as open again.
+/// Attempts in a row that must not be refused before a port counts as open again.
 const PROOFS: u32 = 3;
 
 /// A backend that has expired.
@@ -26,8 +26,8 @@ pub(super) struct Death {
     risen: bool,
     /// The port that clients' traffic showed to be dead. Heartbeats say nothing of
     /// it.
-    port: Option<u16>,
-    /// Connections in a row that it accepted since.
+    port: Option<(Protocol, u16)>,
+    /// Attempts in a row that it did not refuse since.
     proofs: u32,
 }
 
@@ -126,8 +126,8 @@ impl Controller {
         self.revive(backend, now)
     }
 
-    /// A connection to the port of a backend that clients could not reach has come
-    /// to its end. Returns whether its holds have changed.
+    /// An attempt at the port of a backend that clients could not reach has come to
+    /// its end. Returns whether its holds have changed.
     pub fn proven(&mut self, backend: usize, sign: Sign, now: Duration) -> bool {
         let Some(state) = self.backends.get_mut(backend) else {
             return false;
@@ -142,13 +142,13 @@ impl Controller {
         self.revive(backend, now)
     }
 
-    /// The port whose connections are the proof that a backend waits for.
+    /// The port that must be open again before a backend is eligible.
     #[must_use]
-    pub fn proof_wanted(&self, backend: usize) -> Option<SocketAddr> {
+    pub fn proof_wanted(&self, backend: usize) -> Option<(Protocol, SocketAddr)> {
         let death = self.backends.get(backend)?.death.as_ref()?;
-        let port = death.port.filter(|_| !death.is_over())?;
+        let (protocol, port) = death.port.filter(|_| !death.is_over())?;
         let address: IpAddr = self.config.backends[backend].address;
-        Some(SocketAddr::new(address, port))
+        Some((protocol, SocketAddr::new(address, port)))
     }
 
     /// Takes up a death that an earlier agent knew of.
@@ -196,15 +196,14 @@ impl Controller {
         self.hold(backend, &[(Hold::Expired, false)], now)
     }
 
-    /// Port on the backend of a pair, where a connection can show that it is open.
-    fn port_of(&self, pair: u32) -> Option<u16> {
+    /// Port on the backend of a pair, where an attempt can show that it is open.
+    fn port_of(&self, pair: u32) -> Option<(Protocol, u16)> {
         let mut position = usize::try_from(pair).ok()?;
         for service in &self.config.services {
             match service.backends.get(position) {
-                Some(backend) if service.protocol == Protocol::Tcp && backend.port != 0 => {
-                    return Some(backend.port);
+                Some(backend) => {
+                    return (backend.port != 0).then_some((service.protocol, backend.port));
                 }
-                Some(_) => return None,
                 None => position -= service.backends.len(),
             }
         }

@@ -42,7 +42,10 @@ impl Rescue {
     /// Sends the unanswered SYNs of the backend at `index` to other backends.
     pub(super) fn repeat(&self, index: u32, now: u64, wire: &mut impl Wire) {
         let recent = |syn: &Syn| {
-            syn.backend == index && syn.sent_at != 0 && now < syn.sent_at + RETRANSMISSION
+            syn.backend == index
+                && syn.sent_at != 0
+                && syn.answered == 0
+                && now < syn.sent_at + RETRANSMISSION
         };
         let mut frames = Vec::new();
         self.syns.visit(recent, |syn| {

@@ -6,7 +6,6 @@
 //! sees, never what the agent says.
 
 mod chart;
-mod interrupt;
 mod phase;
 mod report;
 mod scenario;
@@ -21,9 +20,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 
-use crate::interrupt::Interrupt;
 use crate::report::Report;
 use crate::screen::Screen;
+use lab::Interrupt;
 
 /// What a shell expects of a program that SIGINT has ended.
 const INTERRUPTED: u8 = 130;

@@ -9,10 +9,10 @@ use lab::client::{http_get, udp_request};
 use lab::server::{Protocol, Server};
 use lab::{Agent, Family, Lab, Options, Stream, wait};
 
-use crate::interrupt::Interrupt;
 use crate::phase::{PRIMARY, STANDBY, Seen, Times};
 use crate::screen::{Screen, Tone, count};
 use crate::timeline::Timeline;
+use lab::Interrupt;
 
 const UDP_PORT: u16 = 7;
 const HTTP_PORT: u16 = 80;

@@ -11,9 +11,9 @@ use anyhow::Result;
 use lab::stream::Progress;
 use lab::{Record, Stream, clock};
 
-use crate::interrupt::Interrupt;
 use crate::phase::STANDBY;
 use crate::screen::{Screen, Tone, count, duration};
+use lab::Interrupt;
 
 /// How often the streams are asked.
 const LOOK_EVERY: Duration = Duration::from_millis(1);

@@ -229,5 +229,16 @@ fn connects_survive_a_killed_process() -> Result<()> {
         two_armed: true,
         ..Options::default()
     };
-    check_connects(two_armed, |world| world.primary[1].kill())
+    check_connects(two_armed, |world| world.primary[1].kill())?;
+
+    // A port that was closed must accept connections before it serves again.
+    let mut world = World::new(two_armed, FAST)?;
+    for server in &mut world.primary {
+        server.kill()?;
+    }
+    world.served_by("standby")?;
+    for server in &mut world.primary {
+        server.restart()?;
+    }
+    world.served_by("primary")
 }

@@ -9,13 +9,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Whether SIGINT, SIGTERM or SIGHUP has come.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Interrupt {
+pub struct Interrupt {
     came: Arc<AtomicBool>,
 }
 
 impl Interrupt {
     /// From now on these signals do nothing but set the flag.
-    pub(crate) fn catch() -> Result<Self> {
+    pub fn catch() -> Result<Self> {
         let interrupt = Self::default();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -41,12 +41,13 @@ impl Interrupt {
     }
 
     /// Whether one has come.
-    pub(crate) fn came(&self) -> bool {
+    #[must_use]
+    pub fn came(&self) -> bool {
         self.came.load(Ordering::Relaxed)
     }
 
     /// Fails if one has come.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if self.came() {
             bail!("interrupted");
         }

@@ -1,0 +1,78 @@
+//! The result for people.
+
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+
+use super::row::Row;
+use super::statistics::Summary;
+
+/// Times are microseconds: smallest / middle / 99th percentile / largest.
+pub(super) fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header([
+        "SYSTEM",
+        "FORWARD",
+        "TRAFFIC",
+        "FAULT",
+        "INTERVAL",
+        "TIMEOUT",
+        "RUNS",
+        "LOST",
+        "SILENCE us",
+        "TAKEOVER us",
+        "FIRST HIT us",
+        "SLOW / MAX CONNECT us",
+        "PEER TAKES",
+    ]);
+    for row in rows {
+        table.add_row([
+            row.system.name().to_owned(),
+            row.forward.as_str().to_owned(),
+            row.traffic.name().to_owned(),
+            row.fault.name().to_owned(),
+            format!("{}us", row.interval_us),
+            format!("{}us", row.timeout_us),
+            row.runs.to_string(),
+            row.lost.to_string(),
+            summary(row.silence_us),
+            summary(row.takeover_us),
+            summary(row.first_hit_us),
+            row.max_connect_us.map_or_else(
+                || "-".to_owned(),
+                |most| format!("{} / {most}", row.slow_connects),
+            ),
+            row.ratio(rows)
+                .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1} x")),
+        ]);
+    }
+    for column in 4..13 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// What a row says besides its figures; nothing if all is well.
+pub(super) fn remarks(row: &Row) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if row.lost_takeovers > 0 {
+        remarks.push(format!(
+            "the standby never answered in {} of {} runs",
+            row.lost_takeovers, row.runs
+        ));
+    }
+    if row.unprovoked > 0 {
+        remarks.push(format!(
+            "{} runs thrown away: the standby had taken over with nothing wrong",
+            row.unprovoked
+        ));
+    }
+    remarks
+}
+
+fn summary(summary: Option<Summary>) -> String {
+    match summary {
+        Some(Summary { min, p50, p99, max }) => format!("{min} / {p50} / {p99} / {max}"),
+        None => "-".to_owned(),
+    }
+}

@@ -1,0 +1,218 @@
+//! A lab with servers and the system under test.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use lab::client::{TcpClient, udp_request};
+use lab::server::Protocol;
+use lab::{Agent, Family, Forward, Host, Lab, Options, Server};
+
+use super::client::Traffic;
+use super::failover;
+use super::fault::Fault;
+use super::haproxy::Haproxy;
+use super::system::{Settings, System};
+use lab::Interrupt;
+
+/// Of the service, and of the servers.
+pub(super) const PORT: u16 = 7000;
+
+/// Where the application, which is one with the server, answers checks.
+pub(super) const APPLICATION_PORT: u16 = 7001;
+
+/// For hosts that open thousands of connections a second: the port of one that
+/// is over can be had again after a second.
+pub(super) const MANY_CONNECTIONS: &[(&str, &str)] = &[
+    ("ipv4/tcp_tw_reuse", "1"),
+    ("ipv4/ip_local_port_range", "10000 65535"),
+];
+
+/// For everything to be healthy again.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// For one request.
+const REQUEST: Duration = Duration::from_millis(100);
+
+/// How many looks in a row must show that all is well.
+const LOOKS: u32 = 5;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The network, the servers and what moves the service between them.
+pub(super) struct World {
+    traffic: Traffic,
+    mover: Mover,
+    pub(super) primary: Application,
+    _standby: Application,
+    // Last: it takes the namespaces away.
+    pub(super) lab: Lab,
+}
+
+enum Mover {
+    Failover(Agent),
+    Haproxy(Haproxy),
+}
+
+/// A server and its port for checks: processes that share their fate.
+pub(super) struct Application {
+    service: Server,
+    checks: Server,
+}
+
+impl World {
+    /// Builds it; nothing is known to be healthy yet.
+    pub(super) fn new(
+        system: System,
+        traffic: Traffic,
+        forward: Forward,
+        settings: Settings,
+    ) -> Result<Self> {
+        let lab = Lab::new(Options {
+            forward,
+            ..Options::default()
+        })?;
+        lab.client.namespace().sysctl(MANY_CONNECTIONS)?;
+        let primary = Application::start(&lab.primary, traffic)?;
+        let standby = Application::start(&lab.standby, traffic)?;
+        let agent = |settings| Agent::start(&lab, &failover::config(&lab, traffic, settings));
+        let mover = match system {
+            System::Failover => Mover::Failover(agent(Some(settings))?),
+            System::FailoverDefault => Mover::Failover(agent(None)?),
+            System::Haproxy | System::Haproxy5ms => Mover::Haproxy(Haproxy::start(&lab, system)?),
+        };
+        Ok(Self {
+            traffic,
+            mover,
+            primary,
+            _standby: standby,
+            lab,
+        })
+    }
+
+    /// Where the service is.
+    pub(super) fn vip(&self) -> SocketAddr {
+        SocketAddr::new(self.lab.vip(Family::V4), PORT)
+    }
+
+    /// Before the first run with this fault.
+    pub(super) fn prepare(&mut self, fault: Fault) -> Result<()> {
+        match &mut self.mover {
+            Mover::Failover(_) => Ok(()),
+            Mover::Haproxy(haproxy) => haproxy.prepare(&self.lab, fault),
+        }
+    }
+
+    /// Waits until everything is healthy and the primary serves.
+    pub(super) fn wait_until_healthy(&self, interrupt: &Interrupt) -> Result<()> {
+        let begin = Instant::now();
+        let mut asked = false;
+        let mut good = 0;
+        while good < LOOKS {
+            interrupt.check()?;
+            good = if self.is_healthy() { good + 1 } else { 0 };
+            let waited = begin.elapsed();
+            if waited > PATIENCE {
+                bail!("not healthy within {PATIENCE:?}\n{}", self.last_words());
+            }
+            if waited > PATIENCE / 3
+                && !asked
+                && let Mover::Failover(agent) = &self.mover
+            {
+                // It should have by itself.
+                asked = true;
+                let _answer = agent.cli(&["switch", failover::SERVICE, "--to", "primary"])?;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// The agent, if there is one.
+    pub(super) fn agent(&mut self) -> Result<&mut Agent> {
+        match &mut self.mover {
+            Mover::Failover(agent) => Ok(agent),
+            Mover::Haproxy(_) => bail!("HAProxy has no agent"),
+        }
+    }
+
+    /// The lab and, if there is one, the agent.
+    pub(super) fn lab_and_agent(&self) -> Result<(&Lab, &Agent)> {
+        match &self.mover {
+            Mover::Failover(agent) => Ok((&self.lab, agent)),
+            Mover::Haproxy(_) => bail!("HAProxy has no agent"),
+        }
+    }
+
+    fn is_healthy(&self) -> bool {
+        let believed = match &self.mover {
+            Mover::Failover(agent) => {
+                let status = agent.status().unwrap_or_default();
+                let backends = status["backends"].as_array();
+                let eligible = |all: &Vec<serde_json::Value>| {
+                    all.iter().all(|backend| backend["eligible"] == true)
+                };
+                status["services"][0]["serving"] == "primary" && backends.is_some_and(eligible)
+            }
+            Mover::Haproxy(haproxy) => haproxy.is_healthy(),
+        };
+        believed
+            && self
+                .request()
+                .is_some_and(|answer| answer == "primary hello")
+    }
+
+    fn request(&self) -> Option<String> {
+        match self.traffic {
+            Traffic::Udp => udp_request(&self.lab.client, self.vip(), "hello", REQUEST),
+            Traffic::Tcp | Traffic::Stream => {
+                TcpClient::connect(&self.lab.client, self.vip(), REQUEST)
+                    .and_then(|mut connection| connection.request("hello", REQUEST))
+                    .ok()
+            }
+        }
+    }
+
+    /// The end of what the system has logged.
+    fn last_words(&self) -> String {
+        let log = match &self.mover {
+            Mover::Failover(agent) => agent.log(),
+            Mover::Haproxy(haproxy) => haproxy.log(),
+        };
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(8)..].join("\n")
+    }
+}
+
+impl Application {
+    fn start(host: &Host, traffic: Traffic) -> Result<Self> {
+        let name = host.name();
+        Ok(Self {
+            service: Server::start(host, traffic.protocol(), PORT)
+                .with_context(|| format!("no server on {name}"))?,
+            checks: Server::start(host, Protocol::Http, APPLICATION_PORT)
+                .with_context(|| format!("no server for checks on {name}"))?,
+        })
+    }
+
+    /// Kills it; the moment just before.
+    pub(super) fn kill(&mut self) -> Result<u64> {
+        let before = self.service.kill()?;
+        self.checks.kill()?;
+        Ok(before)
+    }
+
+    /// Stops it; the moment just before.
+    pub(super) fn stop(&self) -> Result<u64> {
+        let before = self.service.stop()?;
+        self.checks.stop()?;
+        Ok(before)
+    }
+
+    /// The end of both.
+    pub(super) fn restart(&mut self) -> Result<()> {
+        self.service.restart()?;
+        self.checks.restart()
+    }
+}
