@@ -239,8 +239,10 @@ impl Agent {
                 biased;
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
-                Some(notice) = heartbeats.recv() => self.noticed(notice, &mut proofs).await,
+                // Deaths first: what the sender says of a backend's return is about
+                // a death that the data path told before.
                 Ok(told) = news.next() => self.told(&told, &mut proofs).await,
+                Some(notice) = heartbeats.recv() => self.noticed(notice, &mut proofs).await,
                 Some(report) = outcomes.recv() => {
                     if !self.proved(&report, &mut proofs) {
                         self.probed(report);

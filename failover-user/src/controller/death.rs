@@ -67,9 +67,8 @@ impl Controller {
             latched_ns: news.at,
             passed_ns: passed_at.filter(|passed| *passed >= news.at),
         };
-        let port = signal
-            .filter(|signal| signal.is_passive())
-            .and_then(|_| self.port_of(news.pair));
+        let passive = signal.is_some_and(Signal::is_passive);
+        let port = passive.then(|| self.port_of(news.pair)).flatten();
         let config = &self.config.backends[backend];
         self.events.push(Event::new(
             Duration::from_nanos(news.at),
@@ -80,7 +79,8 @@ impl Controller {
         ));
         self.backends[backend].death = Some(Death {
             timeline,
-            risen: config.heartbeat.kind == HeartbeatKind::None,
+            // Where clients' traffic showed it, heartbeats never fell silent.
+            risen: port.is_some() || config.heartbeat.kind == HeartbeatKind::None,
             port,
             proofs: 0,
         });

@@ -1,6 +1,7 @@
 use std::{path::Path, time::Duration};
 
-use failover_common::{Be16, Hold, ServiceKey};
+use bytemuck::Zeroable as _;
+use failover_common::{Be16, Hold, News, NewsKind, ServiceKey, Signal};
 
 use super::Controller;
 use crate::{
@@ -272,4 +273,55 @@ fn reverse_entries_only_for_nat() {
         })
         .collect();
     assert_eq!(ports, [5432, 5432]);
+}
+
+#[test]
+fn a_lease_is_over_and_begins_again() {
+    let mut world = World::up();
+    let news = |signal: Signal, pair| News {
+        kind: NewsKind::Expired as u32,
+        at: 99_000_000_000,
+        answered_at: 98_000_000_000,
+        unanswered_at: 98_500_000_000,
+        signal: signal as u32,
+        pair,
+        ..News::zeroed()
+    };
+    // The kernel has moved on; the agent follows, with the kernel's time.
+    assert!(
+        world
+            .controller
+            .expired(&news(Signal::Packet, 0), Some(99_000_000_100))
+    );
+    world.controller.settle(world.now);
+    let entry = world.controller.desired().backends[&0];
+    assert_eq!((entry.holds, entry.held_at), (1, 99_000_000_000));
+    assert_eq!(world.controller.proof_wanted(0), None);
+    let moves = [
+        "backend db-a expired, seen by: packet",
+        "service db: takeover from db-a to db-b",
+        "service cache: takeover from db-a to db-b",
+    ];
+    world.check(&[0, 1], &[0, 1], &moves);
+    assert!(!world.controller.risen(0, false, world.now));
+    assert!(world.controller.risen(0, true, world.now));
+    world.controller.settle(world.now);
+    assert_eq!(world.controller.desired().backends[&0].holds, 0);
+
+    // Refused connections: heartbeats are no proof, accepted connections are.
+    world.controller.take_events();
+    assert!(world.controller.expired(&news(Signal::Refused, 0), None));
+    let proof = world
+        .controller
+        .proof_wanted(0)
+        .map(|(_, to)| to.to_string());
+    assert_eq!(proof.as_deref(), Some("10.0.0.11:5432"));
+    assert!(!world.controller.risen(0, true, world.now));
+    let good_bad = [Sign::Good, Sign::Good, Sign::Bad, Sign::Good, Sign::Good];
+    for sign in good_bad {
+        assert!(!world.controller.proven(0, sign, world.now));
+    }
+    assert!(world.controller.proven(0, Sign::Good, world.now));
+    assert_eq!(world.controller.desired().backends[&0].holds, 0);
+    assert_eq!(world.controller.proof_wanted(0), None);
 }
