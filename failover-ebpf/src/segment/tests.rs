@@ -92,7 +92,7 @@ fn a_reset_answers_what_it_is_made_of() {
             assert_eq!(summary(&bytes), expected, "{flags}, IPv6: {v6}");
             assert_eq!(
                 bytes[..12],
-                [[2; 6], [1; 6]].concat(),
+                [[1; 6], [2; 6]].concat(),
                 "the MACs change places"
             );
         }
