@@ -156,18 +156,24 @@ fn detour(xdp: *mut xdp_md, step: Step) -> Verdict {
             heartbeat::ACCEPTED => return Verdict::HeartbeatAnswered,
             heartbeat::OLD => return Verdict::HeartbeatOld,
             heartbeat::CLOSED => return Verdict::HeartbeatClosed,
+            // A client or a service may use such a port too.
             _ => {}
         },
-        Step::Syn => slot = rescue::remember(xdp),
-        Step::Accepted => {
-            if rescue::accepted(xdp) != 0 && rescue::reset(xdp) != 0 {
-                return Verdict::LateAnswer;
-            }
-        }
-        Step::Refused => {
-            slot = rescue::refused(xdp);
-            rescued = slot != rescue::NOWHERE && rescue::repeat(xdp, slot) != 0;
-        }
+        Step::Syn | Step::Accepted | Step::Refused => {}
+    }
+    // Each of these looks for itself whether the segment is one for it.
+    if matches!(step, Step::Syn | Step::Heartbeat) {
+        slot = rescue::remember(xdp);
+    }
+    if matches!(step, Step::Accepted | Step::Heartbeat)
+        && rescue::accepted(xdp) != 0
+        && rescue::reset(xdp) != 0
+    {
+        return Verdict::LateAnswer;
+    }
+    if slot == rescue::NOWHERE && matches!(step, Step::Refused | Step::Heartbeat) {
+        slot = rescue::refused(xdp);
+        rescued = slot != rescue::NOWHERE && rescue::repeat(xdp, slot) != 0;
     }
     // The rest of the path; of a refusal that has become the client's SYN again,
     // to whoever serves now.

@@ -15,7 +15,7 @@ use failover_common::{
 use failover_ebpf::{
     frame::Frame as _,
     icmp::Unreachable,
-    parse::{Packet, TCP, parse},
+    parse::{ACK, Packet, RST, SYN, TCP, parse},
     segment::{self, TCP_HEADER},
 };
 
@@ -25,7 +25,8 @@ use crate::{
     heartbeat::is_next_hop,
     lease::now,
     maps::{BACKENDS, SYN_SEED, SYNS},
-    passive, select, service,
+    passive, select,
+    service::{self, Match},
 };
 
 /// Words of options a SYN can have.
@@ -164,6 +165,13 @@ pub(crate) fn sent(slot: u32, index: u32) {
 
 #[inline(always)]
 fn write_down(context: &Context, packet: &Packet) -> Option<u32> {
+    if !packet.is_tcp(SYN) {
+        return None;
+    }
+    match service::find(packet) {
+        Ok(Match::Service(service)) if service.passive != 0 => {}
+        _ => return None,
+    }
     let header: [[u8; 4]; 5] = context.load(packet.l4)?;
     let [_, sequence, _, [offset, flags, w0, w1], _] = header;
     let length = usize::from(offset >> 4) * 4;
@@ -238,6 +246,9 @@ pub(crate) extern "C" fn accepted(xdp: *mut xdp_md) -> u32 {
 #[inline(always)]
 fn is_late(context: &Context) -> Option<bool> {
     let packet = &parse(context).ok()?;
+    if !packet.is_tcp(SYN | ACK) {
+        return None;
+    }
     let reverse = &service::answer(packet)?;
     if let Some(mut slot) = Slot::find(&Flow::answered(packet, reverse)) {
         if slot.syn().backend != reverse.index {
@@ -272,6 +283,9 @@ pub(crate) extern "C" fn refused(xdp: *mut xdp_md) -> u32 {
 #[inline(always)]
 fn to_repeat(context: &Context) -> Option<u32> {
     let packet = &parse(context).ok()?;
+    if !packet.is_tcp(RST | ACK) {
+        return None;
+    }
     let reverse = &service::answer(packet)?;
     let acknowledged = context.load(packet.l4 + 8)?;
     let flow = Flow::answered(packet, reverse);
