@@ -181,10 +181,10 @@ pub struct Heartbeat {
     pub kind: HeartbeatKind,
     /// Where to, for the kinds that have a port; otherwise 0.
     pub port: u16,
-    /// From one heartbeat to the next: 50 us to 10 s.
+    /// From one heartbeat to the next: 50 us to 1 s.
     pub interval: Duration,
-    /// How long the oldest of `fall` unanswered heartbeats must have been out: at
-    /// most 14 intervals and 4 s; zero where `fall` is 0.
+    /// How long the lease lasts from when the newest answered heartbeat was sent: 2
+    /// to 14 intervals, at most 4 s; zero where `fall` is 0.
     pub timeout: Duration,
     /// Heartbeats in a row that must be unanswered before the lease is over: 2 to
     /// 14, or 0 with the kinds whose silence means nothing ([`HeartbeatKind::Udp`]

@@ -19,15 +19,20 @@ use super::{
 const MIN_INTERVAL: Duration = Duration::from_micros(50);
 
 /// Longest interval. A check is as quick then, and asks for more.
-const MAX_INTERVAL: Duration = Duration::from_secs(10);
+const MAX_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Longest timeout: the data path has 32 bits for its nanoseconds.
 const MAX_TIMEOUT: Duration = Duration::from_secs(4);
 const _: () = assert!(MAX_TIMEOUT.as_nanos() <= u32::MAX as u128);
+const _: () = assert!(MAX_INTERVAL.as_nanos() * TIMEOUT as u128 <= MAX_TIMEOUT.as_nanos());
 
-/// The timeout by default, intervals: the last of three heartbeats, the default
-/// of `fall`, then has two for its answer.
+/// The timeout by default, intervals: three heartbeats, the default of `fall`, have
+/// gone out by then, and the last one had an interval for its answer.
 const TIMEOUT: u32 = 4;
+
+/// The shortest timeout, intervals: less would be over before a second heartbeat
+/// is out.
+const MIN_TIMEOUT: u32 = 2;
 
 /// Most unanswered heartbeats whose oldest the data path still knows the send
 /// time of, see [`failover_common::Pulse::oldest`]. More can neither be waited
@@ -234,11 +239,10 @@ fn timeout(
     source: Source<'_>,
 ) -> Result<Duration, Error> {
     let Some(raw) = raw else {
-        return Ok((interval * TIMEOUT).min(MAX_TIMEOUT));
+        return Ok(interval * TIMEOUT);
     };
     let timeout = value::duration_to(MAX_TIMEOUT, &raw, "timeout", source)?;
-    // There are intervals that are longer than any timeout.
-    let min = interval.min(MAX_TIMEOUT);
+    let min = interval * MIN_TIMEOUT;
     let max = interval * REMEMBERED;
     let text = raw.get_ref().0.clone();
     let problem = if timeout < min {

@@ -118,6 +118,9 @@ impl Beats {
         let (mut seen, mut now) = (planned, began);
         loop {
             self.leases.forgive(now.saturating_sub(seen), now);
+            while let Some(member) = self.pace.reminder(now) {
+                self.leases.look_at(member, now, &mut self.told);
+            }
             while self.batch.len() < BATCH
                 && let Some(member) = self.pace.due(began)
             {
@@ -146,6 +149,9 @@ impl Beats {
             self.members[member].words.way = Way::default();
             return;
         };
+        if let Some(deadline) = self.leases.deadline(member, now) {
+            self.pace.remind(member, deadline);
+        }
         let words = &mut self.members[member].words;
         if words.way != way {
             let elsewhere = words.way.ifindex != way.ifindex;

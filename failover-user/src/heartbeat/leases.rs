@@ -44,6 +44,8 @@ struct Lease {
     index: u32,
     kind: HeartbeatKind,
     interval: u64,
+    /// What is left of the lease when the oldest unanswered heartbeat goes out: how
+    /// long it may be out.
     timeout: u64,
     fall: u32,
     rise: u32,
@@ -153,6 +155,33 @@ impl Leases {
         Some(Due { sequence, way })
     }
 
+    /// When the lease of a member runs out, if that is before its next turn.
+    pub(super) fn deadline(&self, member: usize, now: u64) -> Option<u64> {
+        let lease = &self.members[member];
+        let pulse = self.entries.pulse(lease.index);
+        // One more is about to be sent.
+        if !lease.is_live() || pulse.outstanding() + 1 < lease.fall.cast_signed() {
+            return None;
+        }
+        let oldest = self.entries.sent_at(lease.index, pulse.oldest());
+        let deadline = oldest + lease.timeout + 1;
+        (pulse.outstanding() > 0 && deadline > now && deadline < now + lease.interval)
+            .then_some(deadline)
+    }
+
+    /// A look between two turns.
+    pub(super) fn look_at(&mut self, member: usize, now: u64, told: &mut Vec<Notice>) {
+        let lease = &self.members[member];
+        if lease.ifindex == 0 || lease.expired.is_some() {
+            return;
+        }
+        if self.entries.holds(lease.index).contains(Hold::Expired) {
+            self.expiry_changed(member, true, now, told);
+        } else {
+            self.judge(member, now, told);
+        }
+    }
+
     /// Notes that a heartbeat is about to be sent.
     pub(super) fn stamp(&self, member: usize, sequence: u32, now: u64) {
         self.entries
@@ -236,11 +265,14 @@ impl Lease {
         } = target;
         let nanoseconds =
             |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        // Counted from the oldest unanswered heartbeat and not from the newest answered
+        // one, so that a sender that stalls between the two makes nobody look dead.
+        let timeout = heartbeat.timeout.saturating_sub(heartbeat.interval);
         Self {
             index,
             kind: heartbeat.kind,
             interval: nanoseconds(heartbeat.interval).max(1000),
-            timeout: nanoseconds(heartbeat.timeout).min(u64::from(u32::MAX)),
+            timeout: nanoseconds(timeout).min(u64::from(u32::MAX)),
             fall: heartbeat.fall,
             rise: heartbeat.rise,
             ifindex: 0,

@@ -23,6 +23,10 @@ pub(super) struct Pace {
     intervals: Vec<u64>,
     gap: u64,
     not_before: u64,
+    /// When somebody is to be looked at between two turns.
+    reminders: BinaryHeap<Reverse<(u64, usize)>>,
+    /// The end of the pause after the last wake-up.
+    rested: u64,
 }
 
 impl Pace {
@@ -49,13 +53,31 @@ impl Pace {
             intervals,
             gap: (shortest / GAPS).clamp(*GAP.start(), *GAP.end()),
             not_before: now,
+            reminders: BinaryHeap::new(),
+            rested: now,
         }
     }
 
     /// When to wake up; none: never.
     pub(super) fn next(&self) -> Option<u64> {
         let Reverse((due, _)) = self.queue.peek()?;
-        Some(self.not_before.max(*due))
+        let turn = self.not_before.max(*due);
+        let reminder = self.reminders.peek();
+        Some(reminder.map_or(turn, |Reverse((at, _))| turn.min(self.rested.max(*at))))
+    }
+
+    /// Asks for a wake-up at `at`, which is before the member's next turn.
+    pub(super) fn remind(&mut self, member: usize, at: u64) {
+        self.reminders.push(Reverse((at, member)));
+    }
+
+    /// The next member who was to be looked at by `now`.
+    pub(super) fn reminder(&mut self, now: u64) -> Option<usize> {
+        let Reverse((at, _)) = self.reminders.peek()?;
+        if *at > now {
+            return None;
+        }
+        self.reminders.pop().map(|Reverse((_, member))| member)
     }
 
     /// The next member whose turn it is at `now` or within half a gap, each once
@@ -77,7 +99,8 @@ impl Pace {
 
     /// Notes a wake-up: from the clock before and after it.
     pub(super) fn rest(&mut self, began: u64, ended: u64) {
-        self.not_before = (began + self.gap).max(ended + REST);
+        self.rested = ended + REST;
+        self.not_before = (began + self.gap).max(self.rested);
     }
 }
 

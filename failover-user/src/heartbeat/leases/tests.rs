@@ -44,7 +44,7 @@ impl World {
                 kind,
                 port: 80,
                 interval: Duration::from_nanos(INTERVAL),
-                timeout: Duration::from_nanos(TIMEOUT),
+                timeout: Duration::from_nanos(INTERVAL + TIMEOUT),
                 fall: FALL,
                 rise: RISE,
             };
