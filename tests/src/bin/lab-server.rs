@@ -2,8 +2,8 @@
 //! puts its host's name into every answer.
 
 use std::convert::Infallible;
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 
@@ -17,6 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use lab::machine::prefer_this_thread;
 use lab::server::{Protocol, READY};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
 #[derive(Parser)]
 struct Arguments {
@@ -53,12 +55,14 @@ fn main() -> Result<()> {
         Protocol::Tcp => {
             let listeners = bind_all(addresses, TcpListener::bind)?;
             serve_all(listeners, &name, |listener, name| {
-                echo_lines(&listener, name)
+                accept_all(listener, |stream| echo_lines(stream, Arc::clone(name)))
             })
         }
         Protocol::Http => {
             let listeners = bind_all(addresses, TcpListener::bind)?;
-            serve_all(listeners, &name, serve_http)
+            serve_all(listeners, &name, |listener, name| {
+                accept_all(listener, |stream| answer_http(stream, name))
+            })
         }
     }
 }
@@ -79,12 +83,19 @@ fn serve_all<T: Send + 'static>(
     serve: impl Fn(T, &Arc<str>) -> Result<Infallible> + Copy + Send + 'static,
 ) -> Result<()> {
     let (failed, failures) = std::sync::mpsc::channel();
+    println!("{READY}");
+    io::stdout().flush()?;
+    let mut sockets = sockets.into_iter();
+    // With one socket the process has one thread: it dies the faster.
+    if sockets.len() == 1
+        && let Some(socket) = sockets.next()
+    {
+        return serve(socket, name).map(|never| match never {});
+    }
     for socket in sockets {
         let (name, failed) = (Arc::clone(name), failed.clone());
         thread::spawn(move || failed.send(serve(socket, &name)));
     }
-    println!("{READY}");
-    io::stdout().flush()?;
     failures.recv()?.map(|never| match never {})
 }
 
@@ -102,23 +113,11 @@ fn echo_datagrams(socket: &UdpSocket, name: &Arc<str>) -> Result<Infallible> {
     }
 }
 
-fn echo_lines(listener: &TcpListener, name: &Arc<str>) -> Result<Infallible> {
-    loop {
-        let (stream, _) = listener.accept()?;
-        let name = Arc::clone(name);
-        thread::spawn(move || echo_connection(&stream, &name));
-    }
-}
-
-fn echo_connection(mut stream: &TcpStream, name: &str) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    for line in BufReader::new(stream).lines() {
-        stream.write_all(format!("{name} {}\n", line?).as_bytes())?;
-    }
-    Ok(())
-}
-
-fn serve_http(listener: TcpListener, name: &Arc<str>) -> Result<Infallible> {
+/// Serves each connection in a task of its own, all in this thread.
+fn accept_all<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F) -> Result<Infallible>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -128,12 +127,31 @@ fn serve_http(listener: TcpListener, name: &Arc<str>) -> Result<Infallible> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let body = Bytes::copy_from_slice(name.as_bytes());
-            let respond = service_fn(move |_request| {
-                let response = Response::new(Full::new(body.clone()));
-                async move { Ok::<_, Infallible>(response) }
-            });
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), respond));
+            tokio::spawn(serve(stream));
         }
     })
+}
+
+async fn echo_lines(mut stream: TcpStream, name: Arc<str>) {
+    let (read, mut write) = stream.split();
+    let mut lines = BufReader::new(read).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let answer = format!("{name} {line}\n");
+        if write.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn answer_http(stream: TcpStream, name: &Arc<str>) -> impl Future<Output = ()> + use<> {
+    let body = Bytes::copy_from_slice(name.as_bytes());
+    let respond = service_fn(move |_request| {
+        let response = Response::new(Full::new(body.clone()));
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), respond);
+    async move {
+        // A client that hangs up is its own loss.
+        let _ended = connection.await;
+    }
 }

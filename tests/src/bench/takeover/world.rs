@@ -1,6 +1,6 @@
 //! A lab with servers and the system under test.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -74,8 +74,9 @@ impl World {
             ..Options::default()
         })?;
         lab.client.namespace().sysctl(MANY_CONNECTIONS)?;
-        let primary = Application::start(&lab.primary, traffic)?;
-        let standby = Application::start(&lab.standby, traffic)?;
+        let vip = lab.vip(Family::V4);
+        let application = |host| Application::start(host, traffic, forward, vip);
+        let (primary, standby) = (application(&lab.primary)?, application(&lab.standby)?);
         let agent = |settings| Agent::start(&lab, &failover::config(&lab, traffic, settings));
         let mover = match system {
             System::Failover => Mover::Failover(agent(Some(settings))?),
@@ -186,10 +187,15 @@ impl World {
 }
 
 impl Application {
-    fn start(host: &Host, traffic: Traffic) -> Result<Self> {
+    fn start(host: &Host, traffic: Traffic, forward: Forward, vip: IpAddr) -> Result<Self> {
         let name = host.name();
+        // Where clients' packets arrive and nowhere else: one socket, one thread.
+        let addresses = [match forward {
+            Forward::Nat => host.address(Family::V4),
+            Forward::Dsr => vip,
+        }];
         Ok(Self {
-            service: Server::start(host, traffic.protocol(), PORT)
+            service: Server::start_at(host, &addresses, traffic.protocol(), PORT)
                 .with_context(|| format!("no server on {name}"))?,
             checks: Server::start(host, Protocol::Http, APPLICATION_PORT)
                 .with_context(|| format!("no server for checks on {name}"))?,

@@ -158,8 +158,12 @@ impl Connection {
         shared: &Shared,
     ) -> Option<Outcome> {
         if !self.connected {
-            if !matches!(self.socket.take_error(), Ok(None)) {
-                return Some(Outcome::Refused);
+            match self.socket.take_error() {
+                Ok(None) => {}
+                Ok(Some(error)) if error.kind() == ErrorKind::ConnectionReset => {
+                    return Some(Outcome::Reset);
+                }
+                _ => return Some(Outcome::Refused),
             }
             // The event may be an early one: not connected yet.
             if self.socket.peer_addr().is_err() {
