@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use nix::net::if_::if_nametoindex;
-use rtnetlink::LinkUnspec;
+use rtnetlink::packet_route::link::BridgePortState;
+use rtnetlink::{LinkBridgePort, LinkUnspec};
 
 use crate::clock;
 use crate::iproute::ip;
+use crate::machine::prefer_this_thread;
 use crate::namespace::Namespace;
 use crate::topology::{Family, Plan};
 use crate::xdp::{Port, Program};
@@ -73,8 +75,8 @@ impl Host {
         Ok(mac.to_owned())
     }
 
-    /// Pulls the cable out of the switch: the port on the bridge goes down, and
-    /// `eth0` loses its carrier.
+    /// Pulls the cable out of the switch: the port on the bridge forwards no more,
+    /// then goes down, and `eth0` loses its carrier.
     pub fn cut_link(&self) -> Result<u64> {
         self.cut_link_announced(&AtomicU64::new(0))
     }
@@ -131,14 +133,24 @@ impl Host {
             let index = if_nametoindex(port)?;
             let link = LinkUnspec::new_with_index(index);
             let message = if up { link.up() } else { link.down() }.build();
+            // A cable is out at once. The kernel takes some hundred microseconds to
+            // bring a port down, and lets packets through until the end of it.
+            let disable = LinkBridgePort::new(index)
+                .state(BridgePortState::Disabled)
+                .build();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             runtime.block_on(async {
                 let (connection, handle, _) = rtnetlink::new_connection()?;
                 tokio::spawn(connection);
+                // Or the fault comes long after its moment. The thread ends with this.
+                prefer_this_thread();
                 let before = clock::now_ns();
                 moment.store(before, Ordering::Release);
+                if !up {
+                    handle.link().set_port(disable).execute().await?;
+                }
                 handle.link().set(message).execute().await?;
                 anyhow::Ok(before)
             })

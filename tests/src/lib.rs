@@ -5,9 +5,10 @@
 //! network, `Server` and `Agent` are processes in it, `client` and `Stream` are
 //! the traffic, `Record` is what the traffic saw.
 
-pub mod agent;
+mod agent;
 pub mod client;
 pub mod clock;
+pub mod closing;
 mod host;
 mod interrupt;
 mod iproute;

@@ -1,7 +1,7 @@
 //! A real server on a host, as a process of its own so that it can die like one.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -50,6 +50,28 @@ impl Server {
         protocol: Protocol,
         port: u16,
     ) -> Result<Self> {
+        Self::launch(host, addresses, (protocol, port), &[])
+    }
+
+    /// The same, and the process answers HTTP at `checks` too: an application with a
+    /// port for its health checks.
+    pub fn start_checked(
+        host: &Host,
+        address: IpAddr,
+        protocol: Protocol,
+        port: u16,
+        checks: SocketAddr,
+    ) -> Result<Self> {
+        let more = ["--http".to_owned(), checks.to_string()];
+        Self::launch(host, &[address], (protocol, port), &more)
+    }
+
+    fn launch(
+        host: &Host,
+        addresses: &[IpAddr],
+        (protocol, port): (Protocol, u16),
+        more: &[String],
+    ) -> Result<Self> {
         let protocol = match protocol {
             Protocol::Udp => "udp",
             Protocol::Tcp => "tcp",
@@ -59,6 +81,7 @@ impl Server {
         for address in addresses {
             arguments.extend(["--bind-address".to_owned(), address.to_string()]);
         }
+        arguments.extend_from_slice(more);
         arguments.extend([protocol.to_owned(), port.to_string()]);
         let process = launch(&host.namespace, &arguments)?;
         Ok(Self {
@@ -72,6 +95,11 @@ impl Server {
     /// the host's kernel refuses what arrives for it.
     pub fn kill(&mut self) -> Result<u64> {
         self.process.kill().context("cannot kill a lab-server")
+    }
+
+    /// Its process id.
+    pub fn pid(&mut self) -> u32 {
+        self.process.child().id()
     }
 
     /// Stops it (SIGSTOP): the host's kernel still accepts, nothing answers.

@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
     /// From one of our heartbeats to the next.
     #[arg(long, default_value = "100us", value_parser = duration)]
     interval: Duration,
-    /// How long the oldest unanswered one must have been out.
+    /// How long a lease lasts from when the newest answered heartbeat was sent.
     #[arg(long, default_value = "300us", value_parser = duration)]
     timeout: Duration,
     /// How many in a row must be unanswered.

@@ -15,8 +15,10 @@ use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use lab::closing::PRIORITY;
 use lab::machine::prefer_this_thread;
 use lab::server::{Protocol, READY};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
@@ -29,14 +31,22 @@ struct Arguments {
     /// from the address that was asked only if that one is named here.
     #[arg(long, required = true)]
     bind_address: Vec<IpAddr>,
+    /// Answers HTTP there as well: the part of an application that health checks
+    /// ask.
+    #[arg(long)]
+    http: Option<SocketAddr>,
     protocol: Protocol,
     port: u16,
 }
+
+/// Serves one socket until that fails.
+type Job = Box<dyn FnOnce() -> Result<Infallible> + Send>;
 
 fn main() -> Result<()> {
     let Arguments {
         name,
         bind_address,
+        http,
         protocol,
         port,
     } = Arguments::parse();
@@ -46,60 +56,56 @@ fn main() -> Result<()> {
     let addresses = bind_address
         .into_iter()
         .map(|address| SocketAddr::new(address, port));
+    let wanted = addresses
+        .map(|address| (protocol, address))
+        .chain(http.map(|address| (Protocol::Http, address)));
     // All sockets are bound before any serves: `ready` means every address.
-    match protocol {
-        Protocol::Udp => {
-            let sockets = bind_all(addresses, UdpSocket::bind)?;
-            serve_all(sockets, &name, |socket, name| echo_datagrams(&socket, name))
-        }
-        Protocol::Tcp => {
-            let listeners = bind_all(addresses, TcpListener::bind)?;
-            serve_all(listeners, &name, |listener, name| {
-                accept_all(listener, |stream| echo_lines(stream, Arc::clone(name)))
-            })
-        }
-        Protocol::Http => {
-            let listeners = bind_all(addresses, TcpListener::bind)?;
-            serve_all(listeners, &name, |listener, name| {
-                accept_all(listener, |stream| answer_http(stream, name))
-            })
-        }
-    }
-}
-
-fn bind_all<T>(
-    addresses: impl Iterator<Item = SocketAddr>,
-    bind: impl Fn(SocketAddr) -> io::Result<T>,
-) -> Result<Vec<T>> {
-    addresses
-        .map(|address| bind(address).with_context(|| format!("cannot listen at {address}")))
-        .collect()
-}
-
-/// One thread for each socket; ends when the first of them fails.
-fn serve_all<T: Send + 'static>(
-    sockets: Vec<T>,
-    name: &Arc<str>,
-    serve: impl Fn(T, &Arc<str>) -> Result<Infallible> + Copy + Send + 'static,
-) -> Result<()> {
-    let (failed, failures) = std::sync::mpsc::channel();
+    let jobs = wanted
+        .map(|(protocol, address)| {
+            bind(protocol, address, Arc::clone(&name))
+                .with_context(|| format!("cannot listen at {address}"))
+        })
+        .collect::<Result<Vec<_>>>()?;
     println!("{READY}");
     io::stdout().flush()?;
-    let mut sockets = sockets.into_iter();
-    // With one socket the process has one thread: it dies the faster.
-    if sockets.len() == 1
-        && let Some(socket) = sockets.next()
-    {
-        return serve(socket, name).map(|never| match never {});
-    }
-    for socket in sockets {
-        let (name, failed) = (Arc::clone(name), failed.clone());
-        thread::spawn(move || failed.send(serve(socket, &name)));
-    }
-    failures.recv()?.map(|never| match never {})
+    serve_all(jobs)
 }
 
-fn echo_datagrams(socket: &UdpSocket, name: &Arc<str>) -> Result<Infallible> {
+fn bind(protocol: Protocol, address: SocketAddr, name: Arc<str>) -> Result<Job> {
+    Ok(match protocol {
+        Protocol::Udp => {
+            let socket = UdpSocket::bind(address)?;
+            setsockopt(&socket, sockopt::Priority, &PRIORITY)?;
+            Box::new(move || echo_datagrams(&socket, &name))
+        }
+        Protocol::Tcp => {
+            let listener = TcpListener::bind(address)?;
+            setsockopt(&listener, sockopt::Priority, &PRIORITY)?;
+            Box::new(move || accept_all(listener, |stream| echo_lines(stream, Arc::clone(&name))))
+        }
+        Protocol::Http => {
+            let listener = TcpListener::bind(address)?;
+            Box::new(move || accept_all(listener, |stream| answer_http(stream, &name)))
+        }
+    })
+}
+
+/// One thread for each socket, this one for the first; ends when one of them fails.
+/// The fewer threads, the faster the process dies.
+fn serve_all(jobs: Vec<Job>) -> Result<()> {
+    let mut jobs = jobs.into_iter();
+    let first = jobs.next().context("nothing to serve")?;
+    for job in jobs {
+        thread::spawn(|| {
+            let Err(error) = job();
+            eprintln!("error: {error:#}");
+            std::process::exit(1)
+        });
+    }
+    first().map(|never| match never {})
+}
+
+fn echo_datagrams(socket: &UdpSocket, name: &str) -> Result<Infallible> {
     let mut buffer = vec![0; 65_536];
     let mut answer = Vec::new();
     loop {

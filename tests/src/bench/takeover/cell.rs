@@ -99,7 +99,11 @@ impl Plan {
         // Before the repair, so that nothing that was hanging is answered by it.
         let requests = client.stop()?;
         self.fault.repair(world)?;
-        Ok(conclude(&requests, caused?))
+        let fault_ns = caused?;
+        let run = conclude(&requests, fault_ns);
+        // After the repair: an agent that was stopped is there again.
+        let death = world.death(fault_ns)?;
+        Ok(run.map(|run| Run { death, ..run }))
     }
 
     /// Evenly over the runs, ends included.

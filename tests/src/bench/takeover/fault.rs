@@ -29,7 +29,8 @@ pub(super) enum Fault {
     LinkCut,
     /// The primary drops whatever arrives, without a sound.
     HostFrozen,
-    /// The server is killed: its port closes.
+    /// The server is killed; measured from when its port closes. Until then its
+    /// kernel accepts what nobody will answer.
     ProcessKilled,
     /// The server is stopped: its kernel still accepts, nobody answers.
     ProcessStopped,
@@ -91,13 +92,13 @@ impl Fault {
         }
     }
 
-    /// Causes it; the moment just before. `after` is when the agent stops in
+    /// Causes it; the moment just before, or of it. `after` is when the agent stops in
     /// [`Fault::CutThenAgentStopped`].
     pub(super) fn cause(self, world: &mut World, after: Duration) -> Result<u64> {
         match self {
             Self::LinkCut => world.lab.primary.cut_link(),
             Self::HostFrozen => world.lab.primary.freeze(),
-            Self::ProcessKilled => world.primary.kill(),
+            Self::ProcessKilled => world.kill_primary(),
             Self::ProcessStopped => world.primary.stop(),
             Self::AgentStopped => {
                 world.agent()?.signal(Signal::SIGSTOP)?;

@@ -58,18 +58,20 @@ fn of_row(row: &Row, rows: &[Row]) -> Vec<Goal> {
         }
         Fault::ProcessKilled => {
             limits.push(limit("takeover p50", 150, p50));
-            // How often requests are sent is part of the takeover, not of this.
-            let hit = row.first_hit_us.map(|summary| summary.p50);
-            limits.push(limit("first hit p50", 150, hit));
             if row.traffic == Traffic::Tcp {
+                // How often connections are begun is part of the takeover, and so are
+                // the request and its answer; of this they are not.
+                let connect = row.first_connect_us.map(|summary| summary.p50);
+                limits.push(limit("first connect p50", 150, connect));
                 goals.push(Goal {
                     met: row.runs > 0 && row.refused + row.reset + row.unanswered == 0,
                     text: format!(
-                        "{}: no request lost: {} refused, {} reset, {} without an answer",
+                        "{}: none lost that were begun after the port closed: {} refused, {} reset, {} without an answer ({} died with the process)",
                         name(row),
                         row.refused,
                         row.reset,
-                        row.unanswered
+                        row.unanswered,
+                        row.begun
                     ),
                 });
             }
@@ -179,7 +181,7 @@ mod tests {
                 Fault::ProcessKilled,
                 [90, 140, 900],
                 false,
-                "no request lost: 0 refused, 3 reset",
+                "after the port closed: 0 refused, 3 reset",
             ),
             (
                 Fault::AgentKilled,

@@ -1,5 +1,6 @@
 //! One line of the result.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -35,15 +36,22 @@ pub(super) struct Row {
     pub(super) takeover_us: Option<Summary>,
     /// See [`Takeover::first_hit_us`].
     pub(super) first_hit_us: Option<Summary>,
+    /// See [`Takeover::first_connect_us`].
+    pub(super) first_connect_us: Option<Summary>,
+    /// From the fault to the latch, as our agent says.
+    pub(super) latch_us: Option<Summary>,
+    /// Who set it, and how often.
+    pub(super) seen_by: BTreeMap<String, usize>,
     /// Runs in which the standby never answered.
     pub(super) lost_takeovers: usize,
     /// Takeovers with nothing wrong; these runs were thrown away.
     pub(super) unprovoked: u64,
-    /// How the lost requests were lost.
+    /// How the lost requests were lost, see [`Lost`](super::seen::Lost).
+    pub(super) begun: u64,
     pub(super) refused: u64,
     pub(super) reset: u64,
     pub(super) unanswered: u64,
-    /// Connections that took more than 2 ms to be made.
+    /// Connections begun without service that took more than 2 ms to be made.
     pub(super) slow_connects: u64,
     pub(super) max_connect_us: Option<u64>,
     /// The longest time the client itself did not run when it should have.
@@ -74,6 +82,11 @@ impl Row {
         let runs = &cell.runs;
         let takeovers = || runs.iter().filter_map(|run| run.takeover);
         let summary = |figure: fn(Takeover) -> u64| Summary::of(takeovers().map(figure));
+        let deaths = || runs.iter().filter_map(|run| run.death.as_ref());
+        let mut seen_by = BTreeMap::new();
+        for death in deaths() {
+            *seen_by.entry(death.seen_by.clone()).or_default() += 1;
+        }
         Self {
             system,
             forward,
@@ -86,8 +99,14 @@ impl Row {
             silence_us: summary(|takeover| takeover.silence_us),
             takeover_us: summary(|takeover| takeover.takeover_us),
             first_hit_us: summary(|takeover| takeover.first_hit_us),
+            first_connect_us: Summary::of(
+                takeovers().filter_map(|takeover| takeover.first_connect_us),
+            ),
+            latch_us: Summary::of(deaths().map(|death| death.latch_us)),
+            seen_by,
             lost_takeovers: runs.iter().filter(|run| run.takeover.is_none()).count(),
             unprovoked: cell.unprovoked,
+            begun: runs.iter().map(|run| run.lost.begun).sum(),
             refused: runs.iter().map(|run| run.lost.refused).sum(),
             reset: runs.iter().map(|run| run.lost.reset).sum(),
             unanswered: runs.iter().map(|run| run.lost.unanswered).sum(),

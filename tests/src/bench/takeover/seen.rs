@@ -44,26 +44,40 @@ pub(super) struct Request {
     pub(super) outcome: Outcome,
 }
 
-/// A connection that took longer fell into the time without service.
+/// A connection that took longer waited for more than a takeover.
 pub(super) const SLOW_CONNECT_US: u64 = 2_000;
 
 /// The requests that were not answered, by what happened to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lost {
+    /// Begun before the fault: the primary had them, and they died with it.
+    pub(super) begun: u64,
     pub(super) refused: u64,
     pub(super) reset: u64,
     pub(super) unanswered: u64,
 }
 
 /// One run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Run {
     /// None if the standby never answered.
     pub(super) takeover: Option<Takeover>,
+    /// None if no agent knows.
+    pub(super) death: Option<Death>,
     pub(super) lost: Lost,
-    /// Connections slower than [`SLOW_CONNECT_US`].
+    /// Connections begun without service, and slower than [`SLOW_CONNECT_US`].
     pub(super) slow_connects: u64,
+    /// The slowest connection that was begun without service.
     pub(super) max_connect_us: Option<u64>,
+}
+
+/// How our agent says that it noticed the fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Death {
+    /// From just before the fault to the latch.
+    pub(super) latch_us: u64,
+    /// Who set it: `signal` of the event.
+    pub(super) seen_by: String,
 }
 
 /// How long it took, microseconds.
@@ -78,6 +92,8 @@ pub(super) struct Takeover {
     /// answered, to it: what the first client who was hit had to wait. Unlike the
     /// others it hardly depends on how often requests are sent.
     pub(super) first_hit_us: u64,
+    /// How long the first connection took to be made that the standby served.
+    pub(super) first_connect_us: Option<u64>,
     /// The longest time between two requests in the silence: more than the rate
     /// asks for means that the client itself did not run, and the figures of this
     /// run are too long by up to that.
@@ -110,24 +126,33 @@ pub(super) fn conclude(requests: &[Request], fault_ns: u64) -> Option<Run> {
             takeover_us: us(standby_ns - fault_ns),
             silence_us: us(standby_ns - primary_ns),
             first_hit_us: us(standby_ns.saturating_sub(hit_ns)),
+            first_connect_us: first_connect_us(requests),
             sender_stall_us: us(longest_pause(requests, primary_ns, standby_ns)),
         }
     });
-    let connects = || requests.iter().filter_map(|request| request.connect_ns);
+    // Without service: those before and after it are not about the takeover.
+    let until_ns = standby_ns.unwrap_or(u64::MAX);
+    let begun = |request: &&Request| (fault_ns..=until_ns).contains(&request.sent_ns);
+    let connects = || {
+        let hit = requests.iter().filter(begun);
+        hit.filter_map(|request| request.connect_ns)
+    };
     Some(Run {
         takeover,
-        lost: Lost::of(requests),
+        death: None,
+        lost: Lost::of(requests, fault_ns),
         slow_connects: count(connects().filter(|&took| us(took) > SLOW_CONNECT_US)),
         max_connect_us: connects().max().map(us),
     })
 }
 
 impl Lost {
-    fn of(requests: &[Request]) -> Self {
+    fn of(requests: &[Request], fault_ns: u64) -> Self {
         let mut lost = Self::default();
         for request in requests {
             match request.outcome {
                 Outcome::Answered { .. } => {}
+                _ if request.sent_ns < fault_ns => lost.begun += 1,
                 Outcome::Refused => lost.refused += 1,
                 Outcome::Reset => lost.reset += 1,
                 Outcome::Unanswered => lost.unanswered += 1,
@@ -138,16 +163,24 @@ impl Lost {
 
     pub(super) fn total(self) -> u64 {
         let Self {
+            begun,
             refused,
             reset,
             unanswered,
         } = self;
-        refused + reset + unanswered
+        begun + refused + reset + unanswered
     }
 }
 
 fn answered_before(request: &Request, host: Host, ns: u64) -> bool {
     matches!(request.outcome, Outcome::Answered { at_ns, by } if by == host && at_ns <= ns)
+}
+
+fn first_connect_us(requests: &[Request]) -> Option<u64> {
+    let served = requests
+        .iter()
+        .find(|request| answered_before(request, Host::Standby, u64::MAX))?;
+    served.connect_ns.map(us)
 }
 
 fn longest_pause(requests: &[Request], from_ns: u64, to_ns: u64) -> u64 {

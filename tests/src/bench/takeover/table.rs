@@ -20,6 +20,9 @@ pub(super) fn table(rows: &[Row]) -> Table {
         "SILENCE us",
         "TAKEOVER us",
         "FIRST HIT us",
+        "FIRST CONNECT us",
+        "LATCH us",
+        "SEEN BY",
         "SLOW / MAX CONNECT us",
         "PEER TAKES",
     ]);
@@ -36,6 +39,9 @@ pub(super) fn table(rows: &[Row]) -> Table {
             summary(row.silence_us),
             summary(row.takeover_us),
             summary(row.first_hit_us),
+            summary(row.first_connect_us),
+            summary(row.latch_us),
+            seen_by(row),
             row.max_connect_us.map_or_else(
                 || "-".to_owned(),
                 |most| format!("{} / {most}", row.slow_connects),
@@ -44,7 +50,7 @@ pub(super) fn table(rows: &[Row]) -> Table {
                 .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1} x")),
         ]);
     }
-    for column in 4..13 {
+    for column in 4..16 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -68,6 +74,21 @@ pub(super) fn remarks(row: &Row) -> Vec<String> {
         ));
     }
     remarks
+}
+
+/// Who saw the deaths: most often first.
+fn seen_by(row: &Row) -> String {
+    let mut counts: Vec<_> = row.seen_by.iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let words: Vec<_> = counts
+        .iter()
+        .map(|(signal, count)| format!("{signal} {count}"))
+        .collect();
+    if words.is_empty() {
+        "-".to_owned()
+    } else {
+        words.join(", ")
+    }
 }
 
 fn summary(summary: Option<Summary>) -> String {

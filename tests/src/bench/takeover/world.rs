@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use lab::client::{TcpClient, udp_request};
-use lab::server::Protocol;
+use lab::closing::ClosingWatch;
 use lab::{Agent, Family, Forward, Host, Lab, Options, Server};
 
 use super::client::Traffic;
 use super::failover;
 use super::fault::Fault;
 use super::haproxy::Haproxy;
+use super::seen::Death;
 use super::system::{Settings, System};
 use lab::Interrupt;
 
@@ -44,8 +45,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct World {
     traffic: Traffic,
     mover: Mover,
-    pub(super) primary: Application,
-    _standby: Application,
+    pub(super) primary: Server,
+    _standby: Server,
+    closing: ClosingWatch,
     // Last: it takes the namespaces away.
     pub(super) lab: Lab,
 }
@@ -53,12 +55,6 @@ pub(super) struct World {
 enum Mover {
     Failover(Agent),
     Haproxy(Haproxy),
-}
-
-/// A server and its port for checks: processes that share their fate.
-pub(super) struct Application {
-    service: Server,
-    checks: Server,
 }
 
 impl World {
@@ -75,7 +71,7 @@ impl World {
         })?;
         lab.client.namespace().sysctl(MANY_CONNECTIONS)?;
         let vip = lab.vip(Family::V4);
-        let application = |host| Application::start(host, traffic, forward, vip);
+        let application = |host| application(host, traffic, forward, vip);
         let (primary, standby) = (application(&lab.primary)?, application(&lab.standby)?);
         let agent = |settings| Agent::start(&lab, &failover::config(&lab, traffic, settings));
         let mover = match system {
@@ -88,6 +84,7 @@ impl World {
             mover,
             primary,
             _standby: standby,
+            closing: ClosingWatch::new()?,
             lab,
         })
     }
@@ -130,6 +127,13 @@ impl World {
         Ok(())
     }
 
+    /// Kills the primary's server; the moment when its port closed.
+    pub(super) fn kill_primary(&mut self) -> Result<u64> {
+        self.closing.start(self.primary.pid())?;
+        self.primary.kill()?;
+        self.closing.closed_at()
+    }
+
     /// The agent, if there is one.
     pub(super) fn agent(&mut self) -> Result<&mut Agent> {
         match &mut self.mover {
@@ -144,6 +148,26 @@ impl World {
             Mover::Failover(agent) => Ok((&self.lab, agent)),
             Mover::Haproxy(_) => bail!("HAProxy has no agent"),
         }
+    }
+
+    /// What our agent knows of the first death after `fault_ns`. One that was killed
+    /// has forgotten.
+    pub(super) fn death(&self, fault_ns: u64) -> Result<Option<Death>> {
+        let Mover::Failover(agent) = &self.mover else {
+            return Ok(None);
+        };
+        let output = agent.cli(&["events", "--json"])?;
+        for line in String::from_utf8(output.stdout)?.lines() {
+            let event: serde_json::Value = serde_json::from_str(line)?;
+            let latched_ns = event["latched_ns"].as_u64().unwrap_or(0);
+            if event["event"] == "expired" && latched_ns >= fault_ns {
+                return Ok(Some(Death {
+                    latch_us: (latched_ns - fault_ns) / 1_000,
+                    seen_by: event["signal"].as_str().unwrap_or("-").to_owned(),
+                }));
+            }
+        }
+        Ok(None)
     }
 
     fn is_healthy(&self) -> bool {
@@ -186,39 +210,15 @@ impl World {
     }
 }
 
-impl Application {
-    fn start(host: &Host, traffic: Traffic, forward: Forward, vip: IpAddr) -> Result<Self> {
-        let name = host.name();
-        // Where clients' packets arrive and nowhere else: one socket, one thread.
-        let addresses = [match forward {
-            Forward::Nat => host.address(Family::V4),
-            Forward::Dsr => vip,
-        }];
-        Ok(Self {
-            service: Server::start_at(host, &addresses, traffic.protocol(), PORT)
-                .with_context(|| format!("no server on {name}"))?,
-            checks: Server::start(host, Protocol::Http, APPLICATION_PORT)
-                .with_context(|| format!("no server for checks on {name}"))?,
-        })
-    }
-
-    /// Kills it; the moment just before.
-    pub(super) fn kill(&mut self) -> Result<u64> {
-        let before = self.service.kill()?;
-        self.checks.kill()?;
-        Ok(before)
-    }
-
-    /// Stops it; the moment just before.
-    pub(super) fn stop(&self) -> Result<u64> {
-        let before = self.service.stop()?;
-        self.checks.stop()?;
-        Ok(before)
-    }
-
-    /// The end of both.
-    pub(super) fn restart(&mut self) -> Result<()> {
-        self.service.restart()?;
-        self.checks.restart()
-    }
+/// A server, and where it answers checks.
+fn application(host: &Host, traffic: Traffic, forward: Forward, vip: IpAddr) -> Result<Server> {
+    let own = host.address(Family::V4);
+    // Where clients' packets arrive and nowhere else: one socket, one thread.
+    let address = match forward {
+        Forward::Nat => own,
+        Forward::Dsr => vip,
+    };
+    let checks = SocketAddr::new(own, APPLICATION_PORT);
+    Server::start_checked(host, address, traffic.protocol(), PORT, checks)
+        .with_context(|| format!("no server on {}", host.name()))
 }

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::super::seen::{Lost, Run};
+use super::super::seen::{Death, Lost, Run};
 use super::*;
 
 const SETTINGS: Settings = Settings {
@@ -16,7 +16,12 @@ pub(in crate::takeover) fn row(system: System, fault: Fault, takeovers: &[u64]) 
             takeover_us: us,
             silence_us: us + 10,
             first_hit_us: us - 10,
+            first_connect_us: Some(us.saturating_sub(20)),
             sender_stall_us: 50,
+        }),
+        death: Some(Death {
+            latch_us: us.saturating_sub(100),
+            seen_by: "packet".to_owned(),
         }),
         lost: Lost {
             reset: 1,
@@ -54,8 +59,12 @@ fn as_json() {
         "silence_us": { "min": 310, "p50": 410, "p99": 510, "max": 510 },
         "takeover_us": { "min": 300, "p50": 400, "p99": 500, "max": 500 },
         "first_hit_us": { "min": 290, "p50": 390, "p99": 490, "max": 490 },
+        "first_connect_us": { "min": 280, "p50": 380, "p99": 480, "max": 480 },
+        "latch_us": { "min": 200, "p50": 300, "p99": 400, "max": 400 },
+        "seen_by": { "packet": 3 },
         "lost_takeovers": 0,
         "unprovoked": 0,
+        "begun": 0,
         "refused": 0,
         "reset": 3,
         "unanswered": 0,

@@ -41,17 +41,22 @@ fn a_takeover() {
         takeover_us: 335,
         silence_us: 340,
         first_hit_us: 330,
+        first_connect_us: None,
         sender_stall_us: 200,
     };
     assert_eq!(run.takeover, Some(takeover));
     assert_eq!((run.lost.total(), run.lost.unanswered), (2, 2));
+    // As above, but the fault came while the first of them was under way.
+    let run = conclude(&requests, 110_000).expect("the primary was serving");
+    assert_eq!((run.lost.begun, run.lost.unanswered), (1, 1));
     assert_eq!((run.slow_connects, run.max_connect_us), (0, None));
 }
 
 #[test]
 fn what_happens_to_connections() {
     let requests = [
-        connected(answered(0, 300, Host::Primary), 100),
+        connected(answered(0, 300, Host::Primary), 5_000),
+        connected(lost(390, Outcome::Reset), 150),
         lost(500, Outcome::Refused),
         connected(lost(600, Outcome::Reset), 150),
         connected(answered(700, 4_000, Host::Standby), 3_200),
@@ -59,6 +64,7 @@ fn what_happens_to_connections() {
     ];
     let run = conclude(&requests, 400_000).expect("the primary was serving");
     let expected = Lost {
+        begun: 1,
         refused: 1,
         reset: 1,
         unanswered: 0,
@@ -68,8 +74,9 @@ fn what_happens_to_connections() {
     let takeover = run.takeover.expect("the standby answered");
     assert_eq!(
         (takeover.takeover_us, takeover.first_hit_us),
-        (2_600, 2_500)
+        (2_600, 2_610)
     );
+    assert_eq!(takeover.first_connect_us, Some(3_200));
 }
 
 #[test]
