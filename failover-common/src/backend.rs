@@ -55,7 +55,12 @@ pub struct Backend {
     /// A [`HeartbeatKind`](crate::HeartbeatKind).
     pub heartbeat_kind: u8,
     /// Zero.
-    pub reserved: [u8; 37],
+    pub padding: u8,
+    /// Interface that frames of the agent's own leave by: with a VLAN the device that
+    /// adds the tag. 0: `ifindex`.
+    pub egress: u32,
+    /// Zero.
+    pub reserved: [u8; 32],
     /// When each heartbeat was sent, nanoseconds of `CLOCK_MONOTONIC`, by its
     /// sequence number modulo [`RING`].
     pub sent_at: [u64; RING as usize],

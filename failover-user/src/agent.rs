@@ -21,11 +21,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{broadcast, mpsc, oneshot},
     task::JoinSet,
-    time::Instant,
+    time::{Instant, MissedTickBehavior},
 };
 
 use self::{
-    leases::Proofs,
+    leases::{AUDIT, Proofs},
     news::{News, pass_on_log},
 };
 use crate::{
@@ -228,6 +228,8 @@ impl Agent {
         });
         tasks.spawn(api::serve(listener, calls, stopped));
 
+        let mut audit = tokio::time::interval(AUDIT);
+        audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let deadline = self
                 .controller
@@ -250,6 +252,7 @@ impl Agent {
                 }
                 Some(changes) = observed.recv() => self.network_changed(changes).await,
                 Some(call) = requests.recv() => self.answer(call),
+                _ = audit.tick() => self.audit(&mut proofs),
                 () = sleep_until(deadline) => {
                     self.controller.advance(now());
                     self.apply();

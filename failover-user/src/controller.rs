@@ -145,7 +145,9 @@ impl Controller {
         }
         let changed = state.health.observe(check, sign).is_some();
         let failed = !state.health.is_up();
-        changed && self.hold(backend, &[(Hold::CheckFailed, failed)], now)
+        let held = changed && self.hold(backend, &[(Hold::CheckFailed, failed)], now);
+        // Not to be cut short: both look at what the probe says.
+        self.checked(backend, sign, now) | held
     }
 
     /// The way to a backend has changed. Returns whether its holds have.
@@ -162,6 +164,7 @@ impl Controller {
             (next_hop, self.desired.backends.get_mut(&state.index))
         {
             entry.ifindex = next_hop.ifindex;
+            entry.egress = next_hop.egress;
             entry.dst_mac[..6].copy_from_slice(&next_hop.dst_mac);
             entry.src_mac[..6].copy_from_slice(&next_hop.src_mac);
         }

@@ -128,7 +128,7 @@ impl<M: Maps> Dataplane<M> {
                     if next_hop(now) != next_hop(wanted) {
                         self.maps.set_next_hop(index, wanted);
                         self.writes += 1;
-                        (now.ifindex, now.dst_mac, now.src_mac) = next_hop(wanted);
+                        (now.ifindex, now.egress, now.dst_mac, now.src_mac) = next_hop(wanted);
                     }
                 }
                 _ => {
@@ -216,8 +216,15 @@ fn difference(now: &Backend, wanted: &Backend) -> (Holds, Holds) {
     )
 }
 
-fn next_hop(backend: &Backend) -> (u32, [u8; 8], [u8; 8]) {
-    (backend.ifindex, backend.dst_mac, backend.src_mac)
+fn next_hop(backend: &Backend) -> (u32, u32, [u8; 8], [u8; 8]) {
+    let &Backend {
+        ifindex,
+        egress,
+        dst_mac,
+        src_mac,
+        ..
+    } = backend;
+    (ifindex, egress, dst_mac, src_mac)
 }
 
 #[cfg(test)]

@@ -34,6 +34,9 @@ pub struct NextHop {
     /// Interface that packets leave by; for a VLAN device the one below it,
     /// which is where XDP transmits.
     pub ifindex: u32,
+    /// Interface that a frame without a tag must leave by to get there: `ifindex`, or
+    /// the VLAN device on it.
+    pub egress: u32,
     /// MAC of that interface.
     pub src_mac: [u8; 6],
     /// MAC of the next hop: the backend itself or its router.

@@ -2,12 +2,13 @@
 //! connections that show whether a port is open again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
-use failover_common::{News, NewsKind};
+use bytemuck::Zeroable as _;
+use failover_common::{Hold, News, NewsKind};
 use tokio::{net::UdpSocket, sync::mpsc, task::AbortHandle};
 
 use super::{Agent, now};
@@ -29,12 +30,18 @@ const PROOF_EVERY: Duration = Duration::from_millis(100);
 /// often, its silence would mean nothing.
 const REFUSAL_EVERY: Duration = Duration::from_millis(1100);
 
+/// How often the maps are searched for deaths that nobody told of, because the ring
+/// buffer was full. What is found twice is not just being told.
+pub(super) const AUDIT: Duration = Duration::from_millis(500);
+
 /// The connections that are tried to ports of backends that have expired.
 pub(super) struct Proofs {
     reports: mpsc::Sender<Report>,
     icmp: Icmp,
     /// By number of the backend.
     running: HashMap<usize, AbortHandle>,
+    /// Indexes of backends that the last audit found expired and nobody had told of.
+    untold: HashSet<u32>,
 }
 
 impl Proofs {
@@ -43,6 +50,7 @@ impl Proofs {
             reports,
             icmp,
             running: HashMap::new(),
+            untold: HashSet::new(),
         }
     }
 }
@@ -89,6 +97,27 @@ impl Agent {
             }
             Notice::Trouble(trouble) => {
                 self.record(Event::new(now(), What::Trouble { trouble }));
+            }
+        }
+    }
+
+    /// Takes up deaths that are in the maps and that nobody has told of for a while.
+    pub(super) fn audit(&mut self, proofs: &mut Proofs) {
+        for number in 0..self.controller.config().backends.len() {
+            let index = self.controller.index(number);
+            let expired = self.entries.holds(index).contains(Hold::Expired);
+            if !expired || self.controller.knows_death(index) {
+                proofs.untold.remove(&index);
+            } else if !proofs.untold.insert(index) {
+                let news = News {
+                    kind: NewsKind::Expired as u32,
+                    index,
+                    at: self.entries.held_at(index),
+                    // Nobody knows.
+                    signal: u32::MAX,
+                    ..News::zeroed()
+                };
+                self.died(&news, proofs);
             }
         }
     }

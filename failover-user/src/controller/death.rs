@@ -15,15 +15,18 @@ use crate::{
     health::Sign,
 };
 
-/// Attempts in a row that must not be refused before a port counts as open again.
+/// Attempts in a row that must not be refused before a port counts as open again, and
+/// probes in a row that must pass where there are no heartbeats.
 const PROOFS: u32 = 3;
 
 /// A backend that has expired.
 #[derive(Debug)]
 pub(super) struct Death {
     timeline: Timeline,
-    /// Its heartbeats are answered again; true where there are none.
+    /// Its heartbeats are answered again; where there are none, its checks pass.
     risen: bool,
+    /// Probes of its checks in a row that have passed since.
+    passes: u32,
     /// The port that clients' traffic showed to be dead. Heartbeats say nothing of
     /// it.
     port: Option<(Protocol, u16)>,
@@ -40,6 +43,7 @@ impl Death {
                 ..Timeline::default()
             },
             risen: false,
+            passes: 0,
             port: None,
             proofs: 0,
         }
@@ -79,8 +83,10 @@ impl Controller {
         ));
         self.backends[backend].death = Some(Death {
             timeline,
-            // Where clients' traffic showed it, heartbeats never fell silent.
-            risen: port.is_some() || config.heartbeat.kind == HeartbeatKind::None,
+            // Also where clients' traffic showed it and heartbeats never fell silent:
+            // they may have since, and a port of a dead host refuses nothing.
+            risen: false,
+            passes: 0,
             port,
             proofs: 0,
         });
@@ -142,6 +148,30 @@ impl Controller {
         self.revive(backend, now)
     }
 
+    /// A probe of a check has ended: proof of life where there are no heartbeats.
+    /// Returns whether the backend's holds have changed.
+    pub(super) fn checked(&mut self, backend: usize, sign: Sign, now: Duration) -> bool {
+        if self.config.backends[backend].heartbeat.kind != HeartbeatKind::None {
+            return false;
+        }
+        let Some(death) = &mut self.backends[backend].death else {
+            return false;
+        };
+        death.passes = match sign {
+            Sign::Good => death.passes + 1,
+            Sign::Bad => 0,
+        };
+        death.risen = death.passes >= PROOFS;
+        self.revive(backend, now)
+    }
+
+    /// Whether it is known that the backend whose entry is at `index` has expired.
+    #[must_use]
+    pub fn knows_death(&self, index: u32) -> bool {
+        let backend = self.by_index(index);
+        backend.is_some_and(|backend| self.backends[backend].death.is_some())
+    }
+
     /// The port that must be open again before a backend is eligible.
     #[must_use]
     pub fn proof_wanted(&self, backend: usize) -> Option<(Protocol, SocketAddr)> {
@@ -154,19 +184,13 @@ impl Controller {
     /// Takes up a death that an earlier agent knew of.
     pub(super) fn adopt_death(&mut self, backend: usize) {
         let state = &mut self.backends[backend];
-        let Some(entry) = self.desired.backends.get_mut(&state.index) else {
+        let Some(entry) = self.desired.backends.get(&state.index) else {
             return;
         };
         if !Holds(entry.holds).contains(Hold::Expired) {
             return;
         }
-        let kind = self.config.backends[backend].heartbeat.kind;
-        if kind == HeartbeatKind::None {
-            // Nothing would ever show that it lives; its checks will.
-            entry.holds = Holds(entry.holds).with(Hold::Expired, false).0;
-        } else {
-            state.death = Some(Death::adopted(entry.held_at));
-        }
+        state.death = Some(Death::adopted(entry.held_at));
     }
 
     /// How the death went that moved a service away from the backend at `from`.

@@ -44,6 +44,7 @@ failback = "manual"
 
 const HOP: Reach = Reach::Resolved(NextHop {
     ifindex: 2,
+    egress: 2,
     src_mac: [2, 0, 0, 0, 0, 1],
     dst_mac: [2, 0, 0, 0, 0, 2],
 });
@@ -59,7 +60,11 @@ struct World {
 
 impl World {
     fn on(current: &State) -> Self {
-        let config = Config::parse(CONFIG, Path::new("test.toml")).unwrap();
+        Self::with(CONFIG, current)
+    }
+
+    fn with(config: &str, current: &State) -> Self {
+        let config = Config::parse(config, Path::new("test.toml")).unwrap();
         let now = Duration::from_secs(100);
         Self {
             controller: Controller::new(config, current, now),
@@ -69,13 +74,17 @@ impl World {
 
     /// Both backends reached and up.
     fn up() -> Self {
-        let mut world = Self::on(&State::default());
+        Self::on(&State::default()).come_up()
+    }
+
+    fn come_up(mut self) -> Self {
+        let world = &mut self;
         for backend in 0..2 {
             world.reach(backend, HOP);
             world.probe(backend, Sign::Good, 1);
         }
         world.controller.take_events();
-        world
+        self
     }
 
     fn reach(&mut self, backend: usize, reach: Reach) {
@@ -324,4 +333,33 @@ fn a_lease_is_over_and_begins_again() {
     assert!(world.controller.proven(0, Sign::Good, world.now));
     assert_eq!(world.controller.desired().backends[&0].holds, 0);
     assert_eq!(world.controller.proof_wanted(0), None);
+}
+
+#[test]
+fn without_heartbeats_checks_are_the_proof() {
+    let none = "heartbeat = { kind = \"none\" }\n  [[service.backend]]\n  name = \"db-a\"";
+    let config = CONFIG.replace("[[service.backend]]\n  name = \"db-a\"", none);
+    let mut world = World::with(&config, &State::default()).come_up();
+    let news = News {
+        kind: NewsKind::Expired as u32,
+        at: 99_000_000_000,
+        signal: Signal::Silence as u32,
+        // A pair of no service: nothing says which port it was.
+        pair: 1000,
+        ..News::zeroed()
+    };
+    assert!(world.controller.expired(&news, None));
+    assert!(world.controller.knows_death(0) && !world.controller.knows_death(1));
+    assert_eq!(world.controller.proof_wanted(0), None);
+    for (sign, holds) in [
+        (Sign::Good, 1),
+        (Sign::Good, 1),
+        (Sign::Bad, 1),
+        (Sign::Good, 1),
+        (Sign::Good, 1),
+        (Sign::Good, 0),
+    ] {
+        world.probe(0, sign, 1);
+        assert_eq!(world.controller.desired().backends[&0].holds, holds);
+    }
 }

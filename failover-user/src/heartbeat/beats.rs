@@ -154,7 +154,7 @@ impl Beats {
         }
         let words = &mut self.members[member].words;
         if words.way != way {
-            let elsewhere = words.way.ifindex != way.ifindex;
+            let elsewhere = words.way.egress != way.egress;
             words.way = way;
             if elsewhere {
                 self.find_source(member, now, wire);
@@ -165,7 +165,7 @@ impl Beats {
         let Some(frame) = &mut self.members[member].frame else {
             return;
         };
-        let ifindex = way.ifindex;
+        let ifindex = way.egress;
         if let Some(reset) = frame.reset(sequence) {
             self.batch.push(Outgoing::new(member, None, ifindex, reset));
         }

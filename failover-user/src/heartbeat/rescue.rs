@@ -59,7 +59,7 @@ impl Rescue {
             }
             if let Some(frame) = frame(syn, address, port, (way.src_mac, way.dst_mac)) {
                 syn.backend = to;
-                frames.push(Outgoing::new(0, None, way.ifindex, &frame));
+                frames.push(Outgoing::new(0, None, way.egress, &frame));
             }
         });
         let mut left = frames.as_slice();

@@ -299,6 +299,7 @@ impl State {
                     Kind::Vlan => link.lower.unwrap_or(link.ifindex),
                     Kind::Group | Kind::Other => link.ifindex,
                 },
+                egress: link.ifindex,
                 src_mac,
                 dst_mac,
             }),

@@ -119,6 +119,7 @@ fn watcher_follows_the_kernel() {
         let ifindex = index("nw0").await;
         let hop = |dst_mac| NextHop {
             ifindex,
+            egress: ifindex,
             src_mac: SRC,
             dst_mac,
         };
@@ -254,6 +255,7 @@ fn kick_resolves() {
         let ifindex = index("nw0").await;
         let resolved = Reach::Resolved(NextHop {
             ifindex,
+            egress: ifindex,
             src_mac: SRC,
             dst_mac: DST,
         });
@@ -269,6 +271,7 @@ fn kick_resolves() {
         other.wait().unwrap();
         let last = Some(NextHop {
             ifindex,
+            egress: ifindex,
             src_mac: SRC,
             dst_mac: DST,
         });
@@ -285,6 +288,7 @@ fn overrun() {
         let ifindex = index("nw0").await;
         let hop = |dst_mac| NextHop {
             ifindex,
+            egress: ifindex,
             src_mac: SRC,
             dst_mac,
         };

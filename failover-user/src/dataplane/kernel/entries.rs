@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | the data path | `pulse.answered`, the hold `expired`, `held_at`, `passed_at` |
 //! | the sender of heartbeats | the other words of the lease, the hold `expired`, `held_at`, `passed_at` |
-//! | the agent's task | everything else; clears holds |
+//! | the agent's task | everything else; the other holds, `held_at`; clears `expired` |
 
 use std::{
     net::IpAddr,
@@ -37,11 +37,13 @@ struct Mapping {
     _map: Option<MapData>,
 }
 
-/// The way heartbeats to a backend take: three words of its entry.
+/// The way heartbeats to a backend take, as its entry says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Way {
     /// Interface; 0: not known.
     pub ifindex: u32,
+    /// Interface to send by: the same, or a VLAN device on it.
+    pub egress: u32,
     /// MAC of the next hop.
     pub dst_mac: [u8; 6],
     /// MAC of the interface.
@@ -94,6 +96,13 @@ impl Entries {
         unsafe { (&raw const (*self.entry(index)).address).read_volatile() }.into()
     }
 
+    /// [`Backend::held_at`].
+    #[must_use]
+    pub fn held_at(&self, index: u32) -> u64 {
+        // SAFETY: `entry` is valid and aligned.
+        unsafe { (&raw const (*self.entry(index)).held_at).read_volatile() }
+    }
+
     /// [`Backend::passed_at`].
     #[must_use]
     pub fn passed_at(&self, index: u32) -> u64 {
@@ -133,9 +142,12 @@ impl Entries {
         let dst_mac = unsafe { (&raw const (*entry).dst_mac).read_volatile() };
         // SAFETY: as above.
         let src_mac = unsafe { (&raw const (*entry).src_mac).read_volatile() };
+        // SAFETY: as above.
+        let egress = unsafe { (&raw const (*entry).egress).read_volatile() };
         let mac = |[a, b, c, d, e, f, _, _]: [u8; 8]| [a, b, c, d, e, f];
         Way {
             ifindex,
+            egress: if egress == 0 { ifindex } else { egress },
             dst_mac: mac(dst_mac),
             src_mac: mac(src_mac),
         }
@@ -276,7 +288,7 @@ impl Entries {
         holds.fetch_and(!clear.0, Ordering::SeqCst);
     }
 
-    /// The MACs first: an `ifindex` of 0 keeps packets away until both are there.
+    /// The rest first: an `ifindex` of 0 keeps packets away until both are there.
     #[expect(
         clippy::cast_ptr_alignment,
         reason = "both MACs lie at multiples of eight"
@@ -291,6 +303,8 @@ impl Entries {
         unsafe { dst_mac.write_volatile(u64::from_ne_bytes(backend.dst_mac)) };
         // SAFETY: inside the entry and aligned.
         unsafe { src_mac.write_volatile(u64::from_ne_bytes(backend.src_mac)) };
+        // SAFETY: `entry` is valid and aligned.
+        unsafe { (&raw mut (*entry).egress).write_volatile(backend.egress) };
         fence(Ordering::Release);
         // SAFETY: `entry` is valid and aligned.
         unsafe { (&raw mut (*entry).ifindex).write_volatile(backend.ifindex) };

@@ -1,4 +1,4 @@
-use std::{cell::Cell, net::Ipv4Addr, rc::Rc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, net::Ipv4Addr, rc::Rc, time::Duration};
 
 use bytemuck::Zeroable as _;
 use failover_common::Backend;
@@ -22,6 +22,8 @@ struct Recorder {
     says: Vec<Result<usize, Errno>>,
     /// Index, sequence number, and the time noted for it.
     sent: Vec<(u32, u32, u64)>,
+    /// The interface that the last frame left by, by index.
+    left_by: BTreeMap<u32, u32>,
     resets: usize,
     looked_up: usize,
     reopened: usize,
@@ -40,6 +42,7 @@ impl Wire for Recorder {
         let said = self.says.pop().unwrap_or(Ok(frames.len()));
         for frame in &frames[..said.unwrap_or(0)] {
             let index = 10 + u32::try_from(frame.member).unwrap();
+            self.left_by.insert(index, frame.ifindex);
             match frame.sequence {
                 Some(sequence) => {
                     let at = self.entries.sent_at(index, sequence);
@@ -113,6 +116,7 @@ impl World {
             takes: US,
             says: Vec::new(),
             sent: Vec::new(),
+            left_by: BTreeMap::new(),
             resets: 0,
             looked_up: 0,
             reopened: 0,
@@ -270,13 +274,16 @@ fn source_addresses_are_looked_up_when_needed() {
         "{}",
         world.wire.looked_up
     );
-    // Another interface: at once.
+    // Another interface, here a VLAN on it: at once.
     let before = world.wire.looked_up;
     let next_hop = Backend {
         ifindex: 3,
+        egress: 4,
         ..Backend::zeroed()
     };
     world.wire.entries.set_next_hop(12, &next_hop);
     world.run(2 * MS);
     assert_eq!(world.wire.looked_up, before + 1);
+    let left_by = [11, 12].map(|index| world.wire.left_by[&index]);
+    assert_eq!(left_by, [2, 4]);
 }

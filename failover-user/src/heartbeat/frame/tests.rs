@@ -4,6 +4,7 @@ use super::*;
 
 const WAY: Way = Way {
     ifindex: 3,
+    egress: 3,
     dst_mac: [2, 0, 0, 0, 0, 2],
     src_mac: [2, 0, 0, 0, 0, 1],
 };

@@ -87,6 +87,7 @@ fn check(description: &str, steps: Vec<Step>, told: Option<Reach>, kicks: &[&str
 fn next(dst_mac: [u8; 6]) -> NextHop {
     NextHop {
         ifindex: 1,
+        egress: 1,
         src_mac: SRC,
         dst_mac,
     }
