@@ -91,8 +91,8 @@ pub struct Service {
     /// connections, unreachable ports, SYNs without an answer. Only with `nat`.
     pub passive: bool,
     /// How long packets may go to a backend and nothing come back before that is
-    /// a death, while nobody sends heartbeats: 1 ms to 4 s; none: for ever. Only
-    /// with `nat`.
+    /// a death, while nobody sends heartbeats: 1 ms to 4 s, and at least two of
+    /// their intervals; none: for ever. Only with `nat`.
     pub silence: Option<Duration>,
     /// Sorted by priority, the best first: at least one and at most
     /// [`failover_common::MAX_BACKENDS_PER_SERVICE`], each of them once.

@@ -195,6 +195,16 @@ pub(super) enum Problem {
     },
     #[error("silence = \"{text}\": write silence = \"{}\" or more, or \"off\"", duration(*.min))]
     Silence { text: String, min: Duration },
+    #[error(
+        "silence = \"{text}\" is less than two heartbeats take at an interval of {}: write \
+         silence = \"{}\" or more, or \"off\"",
+        duration(*.interval), duration(*.min)
+    )]
+    SilenceBetweenHeartbeats {
+        text: String,
+        interval: Duration,
+        min: Duration,
+    },
 
     // Interfaces.
     #[error("no interfaces: write at least one, as in interfaces = [\"eth0\"]")]

@@ -84,6 +84,12 @@ impl Draft {
         })
     }
 
+    /// From one heartbeat to the next; none: none are sent.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        let Heartbeat { kind, interval, .. } = self.heartbeat;
+        (kind != HeartbeatKind::None).then_some(interval)
+    }
+
     /// The heartbeat of a backend that serves on `backend_port`.
     pub(super) fn of(&self, backend_port: u16) -> Heartbeat {
         let mut heartbeat = self.heartbeat;

@@ -176,10 +176,10 @@ fn service(
     let hold_down = hold_down.map_or(Ok(HOLD_DOWN), |hold_down| {
         value::duration(&hold_down, "hold_down", source)
     })?;
-    let (passive, silence) = traffic(passive, silence, forward, source)?;
-
     let name_span = name.span();
     let name = name.into_inner();
+    let heartbeat = heartbeat::Draft::new(heartbeat, &name, port, source)?;
+    let (passive, silence) = traffic(passive, silence, forward, heartbeat.interval(), source)?;
     let backends = Vec::with_capacity(backend.len());
     let mut service = Service {
         name,
@@ -195,7 +195,6 @@ fn service(
     };
     taken.service(&service, name_span, vip.span())?;
 
-    let heartbeat = heartbeat::Draft::new(heartbeat, &service.name, service.port, source)?;
     let mut checks = check
         .into_iter()
         .map(|raw| check::Draft::new(raw, &service.name, service.port, source))
@@ -208,17 +207,23 @@ fn service(
     Ok(service)
 }
 
-/// [`Service::passive`] and [`Service::silence`]: what needs the answers.
+/// [`Service::passive`] and [`Service::silence`]: what needs the answers. `heartbeat`
+/// is the interval of the heartbeats, if any are sent.
 fn traffic(
     passive: Option<Spanned<bool>>,
     silence: Option<Spanned<raw::DurationText>>,
     forward: Forward,
+    heartbeat: Option<Duration>,
     source: Source<'_>,
 ) -> Result<(bool, Option<Duration>), Error> {
     let refused = match forward {
         Forward::Nat => {
             let passive = passive.is_none_or(Spanned::into_inner);
-            let silence = silence.map_or(Ok(Some(SILENCE)), |raw| self::silence(&raw, source))?;
+            // Between two heartbeats of an agent that lives nothing may be concluded.
+            let beats = heartbeat.map(|interval| (interval, interval * 2));
+            let least = beats.map_or(SILENCE, |(_, least)| SILENCE.max(least));
+            let silence =
+                silence.map_or(Ok(Some(least)), |raw| self::silence(&raw, beats, source))?;
             return Ok((passive, silence));
         }
         Forward::Dsr => {
@@ -233,6 +238,7 @@ fn traffic(
 
 fn silence(
     raw: &Spanned<raw::DurationText>,
+    beats: Option<(Duration, Duration)>,
     source: Source<'_>,
 ) -> Result<Option<Duration>, Error> {
     let text = &raw.get_ref().0;
@@ -242,8 +248,17 @@ fn silence(
     // Another word for "off" should not be told of its missing unit.
     if text.contains(|c: char| c.is_ascii_digit()) {
         let silence = value::duration_to(MAX_SILENCE, raw, "silence", source)?;
-        if silence >= MIN_SILENCE {
-            return Ok(Some(silence));
+        match beats {
+            Some((interval, min)) if silence >= MIN_SILENCE && silence < min => {
+                let problem = Problem::SilenceBetweenHeartbeats {
+                    text: text.clone(),
+                    interval,
+                    min,
+                };
+                return Err(source.error(raw.span(), problem));
+            }
+            _ if silence >= MIN_SILENCE => return Ok(Some(silence)),
+            _ => {}
         }
     }
     let problem = Problem::Silence {

@@ -193,6 +193,21 @@ fn what_traffic_shows() {
         ("silence off", "silence = \"off\"", (true, None)),
         ("the shortest", "silence = \"1ms\"", (true, Some(ms(1)))),
         ("the longest", "silence = \"4s\"", (true, Some(ms(4000)))),
+        (
+            "heartbeats that come less often",
+            "heartbeat = { interval = \"10ms\" }",
+            (true, Some(ms(20))),
+        ),
+        (
+            "two of them",
+            "silence = \"20ms\"\nheartbeat = { interval = \"10ms\" }",
+            (true, Some(ms(20))),
+        ),
+        (
+            "none of them",
+            "silence = \"1ms\"\nheartbeat = { kind = \"none\" }",
+            (true, Some(ms(1))),
+        ),
         ("not passive", "passive = false", (false, Some(ms(8)))),
         ("passive", "passive = true", (true, Some(ms(8)))),
     ];

@@ -155,6 +155,12 @@ fn silences() {
             "8: silence = \"999us\": write silence = \"1ms\" or more, or \"off\"",
         ),
         (
+            "less than two heartbeats take",
+            silence("\"8ms\"\nheartbeat = { interval = \"10ms\" }"),
+            "8: silence = \"8ms\" is less than two heartbeats take at an interval of 10ms: write \
+             silence = \"20ms\" or more, or \"off\"",
+        ),
+        (
             "another word",
             silence("\"never\""),
             "8: silence = \"never\": write silence = \"1ms\" or more, or \"off\"",
