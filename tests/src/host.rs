@@ -5,9 +5,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::net::if_::if_nametoindex;
+use rtnetlink::packet_core::{
+    ErrorMessage, NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::BridgePortState;
+use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rtnetlink::{LinkBridgePort, LinkUnspec};
 
 use crate::clock;
@@ -126,36 +131,57 @@ impl Host {
     }
 
     /// By netlink, not by a process, whose start would take longer than the
-    /// takeover that is measured from here.
+    /// takeover that is measured from here; prepared, so that nothing but the system
+    /// call is between the moment and the fault.
     fn set_port(&self, up: bool, moment: &AtomicU64) -> Result<u64> {
         let port = self.plan.cables()[0].port;
         let switched = self.net.run(|| {
             let index = if_nametoindex(port)?;
             let link = LinkUnspec::new_with_index(index);
-            let message = if up { link.up() } else { link.down() }.build();
-            // A cable is out at once. The kernel takes some hundred microseconds to
-            // bring a port down, and lets packets through until the end of it.
-            let disable = LinkBridgePort::new(index)
-                .state(BridgePortState::Disabled)
-                .build();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(async {
-                let (connection, handle, _) = rtnetlink::new_connection()?;
-                tokio::spawn(connection);
-                // Or the fault comes long after its moment. The thread ends with this.
-                prefer_this_thread();
-                let before = clock::now_ns();
-                moment.store(before, Ordering::Release);
-                if !up {
-                    handle.link().set_port(disable).execute().await?;
-                }
-                handle.link().set(message).execute().await?;
-                anyhow::Ok(before)
-            })
+            let mut requests = vec![RouteNetlinkMessage::SetLink(
+                if up { link.up() } else { link.down() }.build(),
+            )];
+            if !up {
+                // A cable is out at once. The kernel takes some hundred microseconds to
+                // bring a port down, and lets packets through until the end of it.
+                let disable = LinkBridgePort::new(index).state(BridgePortState::Disabled);
+                requests.insert(0, RouteNetlinkMessage::NewLink(disable.build()));
+            }
+            let requests: Vec<_> = requests.into_iter().map(encode).collect();
+            let socket = Socket::new(NETLINK_ROUTE)?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            // Or others are let before. The thread ends with this.
+            prefer_this_thread();
+            let before = clock::now_ns();
+            moment.store(before, Ordering::Release);
+            for request in &requests {
+                socket.send(request, 0)?;
+                acknowledged(&socket)?;
+            }
+            anyhow::Ok(before)
         });
         switched.with_context(|| format!("cannot switch the port of {}", self.name()))
+    }
+}
+
+/// A request that the kernel acknowledges.
+fn encode(request: RouteNetlinkMessage) -> Vec<u8> {
+    let mut message = NetlinkMessage::from(request);
+    message.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// Takes the kernel's answer to one request.
+fn acknowledged(socket: &Socket) -> Result<()> {
+    let (answer, _) = socket.recv_from_full()?;
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)?;
+    match message.payload {
+        NetlinkPayload::Error(ErrorMessage { code: None, .. }) => Ok(()),
+        NetlinkPayload::Error(error) => Err(error.to_io().into()),
+        other => bail!("the kernel answers {other:?}"),
     }
 }
 
