@@ -1,4 +1,5 @@
-//! Every map, and the counters. The agent is the only writer of the first three.
+//! Every map, and the counters. The agent is the only writer of the first two, and
+//! each side has its own words in the third.
 
 use aya_ebpf::{
     Global,
@@ -45,8 +46,9 @@ pub(crate) static FIB: PerCpuArray<bpf_fib_lookup, 1> = PerCpuArray::new();
 #[unsafe(no_mangle)]
 pub(crate) static SYN_SEED: Global<u64> = Global::new(0);
 
-/// What the agent should know at once. Full: the news is dropped; the next
-/// packet of the same kind tells it again.
+/// What the agent should know at once. Full: the news is dropped. The next packet
+/// tells of a next hop again; a death stands in the entry, where the sender of
+/// heartbeats finds it.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<News, 65_536> = RingBuf::new();
 

@@ -1,4 +1,5 @@
-//! The only writer of the control maps. It is told the state that should be,
+//! The only writer of the control maps, but for what the other sides write of a
+//! backend's entry (`kernel/entries`). It is told the state that should be,
 //! compares it with the state that is, and writes the difference.
 //!
 //! The order of the writes is what makes every moment in between safe:
