@@ -9,8 +9,11 @@ pub struct Pair {
     /// 1: something came back since the backend last expired. What never
     /// answers is not dead because it is silent.
     pub answers: u64,
-    /// Packets that went to the backend since something came back.
+    /// Packets that went to the backend since something came back; `since` is when the
+    /// clock was read last.
     pub unanswered: Strikes,
+    /// For how long they have been going there, nanoseconds, as far as that counts.
+    pub waited: u64,
     /// SYNs that went to the backend since a SYN was answered.
     pub syns: Strikes,
     /// Connections that were refused.
@@ -19,7 +22,7 @@ pub struct Pair {
     pub unreachable: Strikes,
 }
 
-const _: () = assert!(size_of::<Pair>() == 72);
+const _: () = assert!(size_of::<Pair>() == 80);
 
 /// A count since some time.
 #[repr(C)]
@@ -70,8 +73,9 @@ pub const SYNS_TIME: u64 = 200_000_000;
 
 /// Packets in a row without an answer that are a death while nobody sends
 /// heartbeats, if they took [`Service::silence`](crate::Service::silence) at
-/// least. A few are explained by an acknowledgment that is delayed.
+/// least. A few are explained by an acknowledgment that is delayed. A power of two.
 pub const UNANSWERED: u64 = 32;
+const _: () = assert!(UNANSWERED.is_power_of_two());
 
 // SAFETY: `Pair` is `Pod` for bytemuck: any bytes are a value, and it has no padding.
 #[cfg(feature = "user")]

@@ -52,6 +52,8 @@ impl Echo {
 pub struct Unreachable {
     /// Who says so.
     pub reporter: Address,
+    /// Who is told.
+    pub receiver: Address,
     /// [`TCP`] or [`UDP`].
     pub protocol: u8,
     /// Source address of the packet.
@@ -90,10 +92,10 @@ pub fn parse<F: Frame + ?Sized>(frame: &F) -> Option<Message> {
                 [ECHO_REPLY, 0] => echo(frame, icmp, ip.source),
                 // Codes: net, host, protocol and port unreachable, and what is
                 // administratively prohibited. Not 4: that is about the size.
-                [UNREACHABLE, 0..=3 | 9 | 10 | 13] => {
+                [UNREACHABLE, code @ (0..=3 | 9 | 10 | 13)] => {
                     let quoted = HeaderV4::load(frame, icmp + HEADER)?;
                     let l4 = icmp + HEADER + IPV4;
-                    unreachable(frame, l4, ip.source, &quoted)
+                    unreachable(frame, l4, &ip, code == 2 || code == 3, &quoted)
                 }
                 _ => None,
             }
@@ -106,10 +108,10 @@ pub fn parse<F: Frame + ?Sized>(frame: &F) -> Option<Message> {
             let icmp = l3 + IPV6;
             match frame.load::<[u8; 2]>(icmp)? {
                 [ECHO_REPLY_V6, 0] => echo(frame, icmp, ip.source),
-                [UNREACHABLE_V6, 0 | 1 | 3 | 4] => {
+                [UNREACHABLE_V6, code @ (0 | 1 | 3 | 4)] => {
                     let quoted = HeaderV6::load(frame, icmp + HEADER)?;
                     let l4 = icmp + HEADER + IPV6;
-                    unreachable(frame, l4, ip.source, &quoted)
+                    unreachable(frame, l4, &ip, code == 4, &quoted)
                 }
                 _ => None,
             }
@@ -130,20 +132,26 @@ fn echo<F: Frame + ?Sized>(frame: &F, icmp: usize, source: Address) -> Option<Me
     }))
 }
 
+/// `by_host`: only the host that the packet was for can know it.
 #[inline(always)]
 fn unreachable<F: Frame + ?Sized>(
     frame: &F,
     l4: usize,
-    reporter: Address,
+    ip: &Header,
+    by_host: bool,
     quoted: &Header,
 ) -> Option<Message> {
     if quoted.protocol != TCP && quoted.protocol != UDP {
         return None;
     }
+    if by_host && ip.source != quoted.destination {
+        return None;
+    }
     // RFC 792: at least 64 bits of it are quoted.
     let [[a, b, c, d], sequence] = frame.load::<[[u8; 4]; 2]>(l4)?;
     Some(Message::Unreachable(Unreachable {
-        reporter,
+        reporter: ip.source,
+        receiver: ip.destination,
         protocol: quoted.protocol,
         source: quoted.source,
         destination: quoted.destination,

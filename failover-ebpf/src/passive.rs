@@ -50,27 +50,40 @@ extern "C" fn convict(index: u32, pair: u32, silence: u64, syn: u32) -> u32 {
 
 /// The traffic lease: many packets went to the backend, for a while, and not one
 /// came back; and nobody sends heartbeats, which would know better.
+///
+/// The clock is read at packets 2, 4, 8, 16 and all from [`UNANSWERED`] on: not at the
+/// first, so that it is never read where every packet has its answer. Between two
+/// readings counts no more than a quarter of `silence`: in a longer one nobody looked,
+/// because clients were silent too or this host did not run.
 #[inline(always)]
 fn is_silent(backend: *const Backend, pair: *mut Pair, silence: u64) -> bool {
     // SAFETY: entries of an array map live as long as the map.
     let count = unsafe { (*pair).unanswered.count } + 1;
     // SAFETY: as above.
     unsafe { (*pair).unanswered.count = count };
-    if count == 2 {
-        // Not at the first: where every packet has its answer, no clock is read.
-        // SAFETY: as above.
-        unsafe { (*pair).unanswered.since = now() };
-    }
-    // SAFETY: as above.
-    if count < UNANSWERED || unsafe { (*pair).answers } == 0 {
+    if count < 2 || (count < UNANSWERED && count & (count - 1) != 0) {
         return false;
     }
     let now = now();
     // SAFETY: as above.
-    let since = unsafe { (*pair).unanswered.since };
+    let (before, waited) = unsafe { ((*pair).unanswered.since, (*pair).waited) };
+    let waited = if count == 2 {
+        0
+    } else {
+        waited + now.saturating_sub(before).min(silence / 4)
+    };
+    // SAFETY: as above.
+    unsafe {
+        (*pair).unanswered.since = now;
+        (*pair).waited = waited;
+    }
+    // SAFETY: as above.
+    if count < UNANSWERED || waited <= silence || unsafe { (*pair).answers } == 0 {
+        return false;
+    }
     let lease = live(backend);
     let heartbeat = lease.sent_at(lease.pulse().sent);
-    now.saturating_sub(since) > silence && now.saturating_sub(heartbeat) > silence
+    now.saturating_sub(heartbeat) > silence
 }
 
 /// Many SYNs in a row, for a while, and not one was answered: the process hangs,
@@ -131,8 +144,9 @@ pub(crate) fn refused(reverse: &Reverse) {
 
 /// A packet could not be delivered. The message goes on to the stack in any case.
 ///
-/// It must come by the way that leads to the backend. What a TCP packet quotes
-/// must be a SYN that is out: `is_out` looks.
+/// It must come by the way that leads to the backend, and be for the client: who is
+/// not on a network of ours cannot have such a packet come here, since only the VIP
+/// leads to us. What it quotes of TCP must be a SYN that is out: `is_out` looks.
 #[inline(always)]
 pub(crate) fn unreachable(
     context: &Context,
@@ -151,6 +165,7 @@ pub(crate) fn unreachable(
     })?;
     let backend = BACKENDS.get_ptr(reverse.index)?;
     if reverse.passive == 0
+        || message.receiver != message.source
         || !is_next_hop(context, backend)
         || (message.protocol == TCP && !is_out(&reverse, message))
     {
