@@ -1,11 +1,14 @@
 //! Whether a backend is still alive, and the one place that says that it is not.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::{
+    bindings::BPF_RB_AVAIL_DATA,
+    helpers::{bpf_ktime_get_ns, generated::bpf_ringbuf_query},
+};
 use failover_common::{Address, Backend, Hold, Live, News, NewsKind, Signal};
 
 use crate::{
     atomic,
-    maps::{BACKENDS, EVENTS},
+    maps::{BACKENDS, EVENTS, EVENTS_SIZE},
 };
 
 /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -162,8 +165,16 @@ extern "C" fn note_passed(index: u32) -> u32 {
     0
 }
 
-/// Puts news on the ring buffer. Full: they are lost, but what they say stands in
-/// the maps too, where the agent's sender of heartbeats looks at every turn.
+/// Whether half of the ring buffer is news that the agent has not read.
+#[inline(always)]
+pub(crate) fn is_half_full() -> bool {
+    let ring = core::ptr::from_ref(&EVENTS).cast_mut().cast();
+    // SAFETY: a ring buffer, and a question that it knows.
+    unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) > EVENTS_SIZE as u64 / 2 }
+}
+
+/// Puts news on the ring buffer. Full: they are lost, but what they say of a backend
+/// stands in the maps too, where the agent looks now and then.
 #[inline(always)]
 pub(crate) fn tell(news: &News) {
     if let Some(mut entry) = EVENTS.reserve(0) {

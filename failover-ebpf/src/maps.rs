@@ -46,11 +46,14 @@ pub(crate) static FIB: PerCpuArray<bpf_fib_lookup, 1> = PerCpuArray::new();
 #[unsafe(no_mangle)]
 pub(crate) static SYN_SEED: Global<u64> = Global::new(0);
 
+/// Bytes of [`EVENTS`].
+pub(crate) const EVENTS_SIZE: usize = 65_536;
+
 /// What the agent should know at once. Full: the news is dropped. The next packet
 /// tells of a next hop again; a death stands in the entry, where the sender of
 /// heartbeats finds it.
 #[btf_map]
-pub(crate) static EVENTS: RingBuf<News, 65_536> = RingBuf::new();
+pub(crate) static EVENTS: RingBuf<News, EVENTS_SIZE> = RingBuf::new();
 
 #[inline(always)]
 pub(crate) fn count_verdict(verdict: Verdict, length: usize) {

@@ -165,6 +165,10 @@ fn tell_next_hop_missing(fib: &bpf_fib_lookup) {
         let [a, b, c, d] = unsafe { fib.__bindgen_anon_4.ipv6_dst };
         Address(bytes([a, b, c, d]))
     };
+    // Whoever makes us answer unknown clients must not leave deaths without room.
+    if lease::is_half_full() {
+        return;
+    }
     lease::tell(&News {
         kind: NewsKind::NextHopMissing as u32,
         index: fib.ifindex,
