@@ -152,16 +152,21 @@ fn run(
     // Without real-time priority the kernel rounds wake-ups up by 50 us; with it,
     // this means nothing.
     let _ = prctl::set_timerslack(1);
+    // A packet that was on its way past the lease when it was latched may have noted its
+    // SYN after the first visit: there is a second one.
+    let mut visited = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let nap = now() + NAP;
         let planned = beats.next().map_or(nap, |next| next.min(nap));
         sleep_until(planned);
         beats.wake(planned, &mut socket, &now);
-        for index in beats.take_dead() {
-            if let Some(rescue) = rescue {
-                rescue.repeat(index, now(), &mut socket);
+        let dead = beats.take_dead();
+        if let Some(rescue) = rescue {
+            for index in visited.iter().chain(&dead) {
+                rescue.repeat(*index, now(), &mut socket);
             }
         }
+        visited = dead;
     }
 }
 
