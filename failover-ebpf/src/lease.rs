@@ -95,7 +95,7 @@ pub(crate) fn latch(index: u32, now: u64, signal: Signal, pair: u32) {
 pub(crate) struct Death {
     /// It was held later than another one, or that does not exist.
     pub(crate) is_later: bool,
-    /// No packet has gone past it since.
+    /// It has expired, and no packet has gone past it since it is held.
     pub(crate) is_new: bool,
 }
 
@@ -128,7 +128,8 @@ extern "C" fn compare(index: u32, other: u32) -> u32 {
         // SAFETY: as above.
         held_at > unsafe { (&raw const (*other).held_at).read_volatile() }
     });
-    u32::from(is_later) | u32::from(held_at > passed_at) << 1
+    let expired = live(backend).holds() & Hold::Expired as u64 != 0;
+    u32::from(is_later) | u32::from(expired && held_at > passed_at) << 1
 }
 
 /// Notes that a packet went past a dead backend, and tells the agent of the
