@@ -87,12 +87,21 @@ pub(crate) fn unreachable(context: &Context, message: &Unreachable) -> Option<Ve
         return None;
     }
     let index = index(message.source_port.get())?;
-    let backend = asked(context, index, HeartbeatKind::Udp, message.reporter)?;
-    // SAFETY: entries of an array map live as long as the map.
-    let address = unsafe { (&raw const (*backend).address).read() };
-    if message.destination != address || message.destination_port.0 != port(backend) {
+    let backend = BACKENDS.get_ptr(index)?;
+    if kind(backend) != HeartbeatKind::Udp as u8
+        || message.destination != address(backend)
+        || message.destination_port.0 != port(backend)
+    {
         return None;
     }
+    // From here on it is about a heartbeat, or forged; in no case about a client's
+    // packet.
+    Some(refused(context, index, message).unwrap_or(Verdict::OtherProtocol))
+}
+
+#[inline(always)]
+fn refused(context: &Context, index: u32, message: &Unreachable) -> Option<Verdict> {
+    let backend = asked(context, index, HeartbeatKind::Udp, message.reporter)?;
     // Sixteen bits of the sequence number come back: near the newest one sent.
     let sent = live(backend).pulse().sent;
     #[expect(clippy::cast_possible_truncation, reason = "the low half")]
@@ -104,7 +113,10 @@ pub(crate) fn unreachable(context: &Context, message: &Unreachable) -> Option<Ve
         return None;
     }
     // Of this kind the entry remembers what was refused: the agent counts from there.
-    renew(backend, sequence);
+    // What was refused before is no news: the agent may have seen it open since.
+    if renew(backend, sequence) == Verdict::HeartbeatOld {
+        return Some(Verdict::HeartbeatOld);
+    }
     latch(index, now(), Signal::Closed, 0);
     Some(Verdict::HeartbeatClosed)
 }
@@ -119,11 +131,10 @@ fn asked(
     source: Address,
 ) -> Option<*const Backend> {
     let backend = BACKENDS.get_ptr(index)?;
-    // SAFETY: entries of an array map live as long as the map.
-    let address = unsafe { (&raw const (*backend).address).read() };
-    // SAFETY: as above.
-    let found = unsafe { (&raw const (*backend).heartbeat_kind).read_volatile() };
-    (found == kind as u8 && address == source && is_next_hop(context, backend)).then_some(backend)
+    (self::kind(backend) == kind as u8
+        && address(backend) == source
+        && is_next_hop(context, backend))
+    .then_some(backend)
 }
 
 /// Whether a frame came from the neighbour that leads to the backend.
@@ -168,6 +179,18 @@ fn is_recent(live: Live, sequence: u32) -> bool {
 fn index(port: u16) -> Option<u32> {
     let index = u32::from(port.wrapping_sub(HEARTBEAT_PORT));
     ((index as usize) < MAX_BACKENDS).then_some(index)
+}
+
+#[inline(always)]
+fn kind(backend: *const Backend) -> u8 {
+    // SAFETY: entries of an array map live as long as the map.
+    unsafe { (&raw const (*backend).heartbeat_kind).read_volatile() }
+}
+
+#[inline(always)]
+fn address(backend: *const Backend) -> Address {
+    // SAFETY: entries of an array map live as long as the map.
+    unsafe { (&raw const (*backend).address).read() }
 }
 
 #[inline(always)]
