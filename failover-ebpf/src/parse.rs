@@ -43,6 +43,18 @@ pub enum Family {
     V6,
 }
 
+impl Family {
+    /// Length of the IP header without options, bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn header(self) -> usize {
+        match self {
+            Self::V4 => IPV4,
+            Self::V6 => IPV6,
+        }
+    }
+}
+
 /// A TCP or UDP packet: who, to whom, and where its headers begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {

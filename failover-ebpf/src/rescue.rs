@@ -318,8 +318,7 @@ fn write_again(context: &mut Context, slot: u32) -> Option<()> {
     // What is missing is added in front: there is always room for that, while behind
     // a small frame there may be none.
     let ethernet: [[u8; 6]; 3] = context.load(0)?;
-    let wanted = packet.l4 + TCP_HEADER + MAX_OPTIONS;
-    let missing = wanted.saturating_sub(context.length());
+    let missing = segment::room(packet).saturating_sub(context.length());
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,

@@ -5,7 +5,7 @@ use failover_common::{Address, Be16, MAX_OPTIONS, Syn};
 use crate::{
     checksum::Difference,
     frame::Frame,
-    parse::{ACK, Family, IPV4, IPV6, Packet, RST, SYN, TCP},
+    parse::{ACK, Family, IPV4, Packet, RST, SYN, TCP},
 };
 
 /// Length of the TCP header without options, bytes (RFC 9293, section 3.1).
@@ -18,9 +18,8 @@ const HOP_LIMIT: u8 = 64;
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     family: Family,
-    /// Offsets of the headers in the frame, bytes.
+    /// Offset of the IP header in the frame, bytes; the TCP header follows at once.
     l3: usize,
-    l4: usize,
     source: Address,
     destination: Address,
     tos: u8,
@@ -36,11 +35,10 @@ struct Segment {
 }
 
 /// Turns a segment into the reset that answers it (RFC 9293, section 3.5.2), in
-/// place: from who got it to who sent it. What was behind the headers stays as
-/// padding of the frame.
+/// place: from who got it to who sent it, without IP options. What was behind the
+/// headers stays as padding of the frame.
 ///
-/// `None`: the frame is too short, or its IP header has options; nothing was
-/// written.
+/// `None`: the frame is too short; nothing was written.
 #[inline(always)]
 pub fn reset<F: Frame + ?Sized>(frame: &mut F, packet: &Packet) -> Option<()> {
     let [sequence, acknowledgment] = frame.load::<[[u8; 4]; 2]>(packet.l4 + 4)?;
@@ -48,7 +46,6 @@ pub fn reset<F: Frame + ?Sized>(frame: &mut F, packet: &Packet) -> Option<()> {
     let mut segment = Segment {
         family: packet.family,
         l3: packet.l3,
-        l4: packet.l4,
         source: packet.destination,
         destination: packet.source,
         tos: packet.tos,
@@ -73,16 +70,14 @@ pub fn reset<F: Frame + ?Sized>(frame: &mut F, packet: &Packet) -> Option<()> {
 }
 
 /// Turns a frame into the SYN that was remembered, in place, as the client sent
-/// it. The MACs stay.
+/// it but for IP options. The MACs stay.
 ///
-/// `None`: the frame has no room for [`MAX_OPTIONS`] bytes of options, or its IP
-/// header has options; nothing was written.
+/// `None`: the frame is shorter than [`room`]; nothing was written.
 #[inline(always)]
 pub fn repeat<F: Frame + ?Sized>(frame: &mut F, packet: &Packet, syn: &Syn) -> Option<()> {
     let segment = Segment {
         family: packet.family,
         l3: packet.l3,
-        l4: packet.l4,
         source: syn.client,
         destination: syn.vip,
         tos: syn.tos,
@@ -95,7 +90,7 @@ pub fn repeat<F: Frame + ?Sized>(frame: &mut F, packet: &Packet, syn: &Syn) -> O
         window: syn.window,
         options_len: syn.options_len,
     };
-    let options = packet.l4 + TCP_HEADER;
+    let options = packet.l3 + packet.family.header() + TCP_HEADER;
     let _room: [u8; MAX_OPTIONS] = frame.load(options)?;
     let mut sum = Difference::none();
     let (words, _) = syn.options.as_chunks::<4>();
@@ -106,18 +101,19 @@ pub fn repeat<F: Frame + ?Sized>(frame: &mut F, packet: &Packet, syn: &Syn) -> O
     frame.store(options, syn.options)
 }
 
+/// Length of a frame that has room for any SYN in place of a packet, bytes.
+#[inline(always)]
+#[must_use]
+pub const fn room(packet: &Packet) -> usize {
+    packet.l3 + packet.family.header() + TCP_HEADER + MAX_OPTIONS
+}
+
 /// Writes both headers; `options` is the sum of the bytes behind them.
 ///
 /// A function of its own, because the kernel's stack is small.
 #[inline(never)]
 fn write<F: Frame + ?Sized>(frame: &mut F, segment: &Segment, options: Difference) -> Option<()> {
-    let l3_header = match segment.family {
-        Family::V4 => IPV4,
-        Family::V6 => IPV6,
-    };
-    if segment.l4 != segment.l3 + l3_header {
-        return None;
-    }
+    let l4 = segment.l3 + segment.family.header();
     let tcp_length = TCP_HEADER + usize::from(segment.options_len);
     #[expect(clippy::cast_possible_truncation, reason = "at most 60 bytes")]
     let length = tcp_length as u16;
@@ -144,7 +140,7 @@ fn write<F: Frame + ?Sized>(frame: &mut F, segment: &Segment, options: Differenc
         rest,
         [c0, c1, 0, 0],
     ];
-    let _room: [[u8; 4]; 5] = frame.load(segment.l4)?;
+    let _room: [[u8; 4]; 5] = frame.load(l4)?;
     match segment.family {
         Family::V4 => {
             #[expect(clippy::cast_possible_truncation, reason = "20")]
@@ -173,7 +169,7 @@ fn write<F: Frame + ?Sized>(frame: &mut F, segment: &Segment, options: Differenc
             frame.store(segment.l3 + 24, segment.destination.0)?;
         }
     }
-    frame.store(segment.l4, header)
+    frame.store(l4, header)
 }
 
 /// `sum` with both addresses of the pseudo header.

@@ -140,16 +140,14 @@ fn a_syn_is_repeated_with_its_options() {
 }
 
 #[test]
-fn a_frame_with_ip_options_is_left_alone() {
+fn ip_options_are_written_over() {
     let (bytes, packet) = frame(false, "SA");
-    let packet = Packet {
-        l4: packet.l4 + 4,
-        ..packet
-    };
-    let mut longer = bytes.clone();
-    longer.resize(200, 0);
-    let before = longer.clone();
-    assert!(reset(longer.as_mut_slice(), &packet).is_none());
-    assert_eq!(longer, before);
-    assert_eq!(longer.as_slice().length(), 200);
+    // A word of options between the headers.
+    let mut longer = [&bytes[..packet.l4], &[1; 4], &bytes[packet.l4..]].concat();
+    longer[packet.l3] = 0x46;
+    longer[packet.l3 + 3] += 4;
+    let packet = parse(longer.as_slice()).unwrap();
+    reset(longer.as_mut_slice(), &packet).unwrap();
+    assert_eq!(summary(&longer), "40000>2000 R 9001 0");
+    assert_eq!(longer.as_slice().length(), bytes.len() + 4);
 }
