@@ -116,6 +116,14 @@ impl Slot {
         None
     }
 
+    /// Whether a segment answers this very SYN: nobody who has not seen it knows how.
+    #[inline(always)]
+    fn is_acknowledged(&self, context: &Context, packet: &Packet) -> Option<bool> {
+        let acknowledged = u32::from_be_bytes(context.load(packet.l4 + 8)?);
+        let sequence = u32::from_be_bytes(self.syn().sequence);
+        Some(acknowledged == sequence.wrapping_add(1))
+    }
+
     #[inline(always)]
     fn syn(&self) -> &Syn {
         // SAFETY: entries of an array map live as long as the map, and it is ours.
@@ -139,6 +147,9 @@ impl Drop for Slot {
 
 /// No slot.
 pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// In place of a backend: the SYN has not gone to any yet.
+const NOBODY: u32 = u32::MAX;
 
 /// Remembers a SYN that is about to go to a backend; returns in which slot. One
 /// that carries data is not: what would be repeated is not all of it.
@@ -192,7 +203,7 @@ fn write_down(context: &Context, packet: &Packet) -> Option<u32> {
     syn.vip = flow.vip;
     syn.client_port = flow.client_port;
     syn.vip_port = flow.vip_port;
-    syn.backend = u32::MAX;
+    syn.backend = NOBODY;
     syn.sequence = sequence;
     syn.window = [w0, w1];
     syn.flags = flags;
@@ -250,12 +261,15 @@ fn is_late(context: &Context) -> Option<bool> {
         return None;
     }
     let reverse = &service::answer(packet)?;
-    if let Some(mut slot) = Slot::find(&Flow::answered(packet, reverse)) {
-        if slot.syn().backend != reverse.index {
-            return Some(true);
-        }
-        slot.syn_mut().answered = 1;
+    let mut slot = Slot::find(&Flow::answered(packet, reverse))?;
+    // A port that the client uses again may have an older SYN here.
+    if !slot.is_acknowledged(context, packet)? {
+        return None;
     }
+    if slot.syn().backend != reverse.index && slot.syn().backend != NOBODY {
+        return Some(true);
+    }
+    slot.syn_mut().answered = 1;
     Some(false)
 }
 
@@ -287,13 +301,11 @@ fn to_repeat(context: &Context) -> Option<u32> {
         return None;
     }
     let reverse = &service::answer(packet)?;
-    let acknowledged = context.load(packet.l4 + 8)?;
     let flow = Flow::answered(packet, reverse);
     let slot = Slot::find(&flow)?;
-    let expected = u32::from_be_bytes(slot.syn().sequence).wrapping_add(1);
     if slot.syn().answered != 0
         || slot.syn().backend != reverse.index
-        || u32::from_be_bytes(acknowledged) != expected
+        || !slot.is_acknowledged(context, packet)?
         || !is_next_hop(context, BACKENDS.get_ptr(reverse.index)?)
     {
         return None;
