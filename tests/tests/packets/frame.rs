@@ -27,6 +27,25 @@ impl Protocol {
     }
 }
 
+/// TCP flags (RFC 9293, section 3.1).
+pub(crate) const FIN: u8 = 1 << 0;
+pub(crate) const SYN: u8 = 1 << 1;
+pub(crate) const RST: u8 = 1 << 2;
+pub(crate) const PSH: u8 = 1 << 3;
+pub(crate) const ACK: u8 = 1 << 4;
+pub(crate) const URG: u8 = 1 << 5;
+pub(crate) const ECE: u8 = 1 << 6;
+pub(crate) const CWR: u8 = 1 << 7;
+
+/// What only TCP has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    pub(crate) flags: u8,
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgment: u32,
+    pub(crate) window: u16,
+}
+
 /// The fields of a frame; what is not here is always the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
@@ -37,10 +56,15 @@ pub(crate) struct Frame {
     pub(crate) protocol: Protocol,
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
-    /// Identification of the IPv4 header.
+    /// DSCP and ECN.
+    pub(crate) tos: u8,
+    /// TTL or hop limit.
+    pub(crate) hop_limit: u8,
+    /// Identification of the IPv4 header, flow label of the IPv6 one.
     pub(crate) identification: u16,
     /// Options of the IPv4 header, a multiple of four bytes.
     pub(crate) ip_options: Vec<u8>,
+    pub(crate) tcp: Segment,
     pub(crate) tcp_options: Vec<TcpOptionElement>,
     /// False: the UDP checksum is zero, "not made" (RFC 768).
     pub(crate) checksum: bool,
@@ -59,13 +83,35 @@ impl Frame {
             protocol,
             source,
             destination,
+            tos: 0x28,
+            hop_limit: 64,
             identification: 0x1234,
             ip_options: Vec::new(),
+            tcp: Segment {
+                flags: SYN,
+                sequence: 0x0102_0304,
+                acknowledgment: 0,
+                window: 0xfaf0,
+            },
             tcp_options: Vec::new(),
             checksum: true,
             payload: b"an odd payload.".to_vec(),
             padding: Vec::new(),
         }
+    }
+
+    /// A TCP segment without data.
+    pub(crate) fn segment(flags: u8, source: SocketAddr, destination: SocketAddr) -> Self {
+        let mut frame = Self::new(Protocol::Tcp, source, destination);
+        frame.tcp.flags = flags;
+        frame.payload.clear();
+        frame
+    }
+
+    /// The same with these numbers.
+    pub(crate) fn numbers(mut self, sequence: u32, acknowledgment: u32) -> Self {
+        (self.tcp.sequence, self.tcp.acknowledgment) = (sequence, acknowledgment);
+        self
     }
 
     /// The same with other MACs.
@@ -113,14 +159,7 @@ impl Frame {
 
     /// The bytes on the wire, with every checksum computed in full.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let link = PacketBuilder::ethernet2(self.src_mac, self.dst_mac);
-        let step = match self.vlan {
-            Some(id) => link
-                .single_vlan(id.try_into().expect("twelve bits"))
-                .ip(self.ip()),
-            None => link.ip(self.ip()),
-        };
-        let mut bytes = self.behind_ip(step);
+        let mut bytes = self.behind_ip(self.until_ip());
         if !self.checksum {
             let at = self.l4_checksum();
             bytes[at..at + 2].fill(0);
@@ -129,12 +168,25 @@ impl Frame {
         bytes
     }
 
+    /// Everything in front of the transport header.
+    pub(crate) fn until_ip(&self) -> PacketBuilderStep<IpHeaders> {
+        let link = PacketBuilder::ethernet2(self.src_mac, self.dst_mac);
+        match self.vlan {
+            Some(id) => link
+                .single_vlan(id.try_into().expect("twelve bits"))
+                .ip(self.ip()),
+            None => link.ip(self.ip()),
+        }
+    }
+
     fn ip(&self) -> IpHeaders {
         match (self.source.ip(), self.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let header = Ipv4Header {
+                    dscp: (self.tos >> 2).try_into().expect("six bits"),
+                    ecn: (self.tos & 3).try_into().expect("two bits"),
                     identification: self.identification,
-                    time_to_live: 64,
+                    time_to_live: self.hop_limit,
                     source: source.octets(),
                     destination: destination.octets(),
                     options: self
@@ -148,9 +200,12 @@ impl Frame {
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let header = Ipv6Header {
-                    traffic_class: 0x28,
+                    traffic_class: self.tos,
+                    flow_label: u32::from(self.identification)
+                        .try_into()
+                        .expect("twenty bits"),
                     next_header: IpNumber(self.protocol.number()),
-                    hop_limit: 64,
+                    hop_limit: self.hop_limit,
                     source: source.octets(),
                     destination: destination.octets(),
                     ..Ipv6Header::default()
@@ -166,8 +221,25 @@ impl Frame {
         let (from, to) = (self.source.port(), self.destination.port());
         let written = match self.protocol {
             Protocol::Tcp => {
-                let mut header = TcpHeader::new(from, to, 0x0102_0304, 0xfaf0);
-                header.syn = true;
+                let Segment {
+                    flags,
+                    sequence,
+                    acknowledgment,
+                    window,
+                } = self.tcp;
+                let has = |flag| flags & flag != 0;
+                let mut header = TcpHeader {
+                    acknowledgment_number: acknowledgment,
+                    fin: has(FIN),
+                    syn: has(SYN),
+                    rst: has(RST),
+                    psh: has(PSH),
+                    ack: has(ACK),
+                    urg: has(URG),
+                    ece: has(ECE),
+                    cwr: has(CWR),
+                    ..TcpHeader::new(from, to, sequence, window)
+                };
                 header.set_options(&self.tcp_options).expect("they fit");
                 step.tcp_header(header).write(&mut bytes, &self.payload)
             }

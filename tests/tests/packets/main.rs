@@ -2,15 +2,20 @@
 //! given to it (`BPF_PROG_TEST_RUN`), in a namespace with real interfaces,
 //! routes and neighbours.
 
+mod before;
+mod control;
 mod frame;
+mod mortals;
 mod mutations;
 mod network;
 mod rows;
 mod selection;
+mod state;
 mod world;
 
 use anyhow::{Context as _, Result, ensure};
-use failover_common::{BackendCounters, Counter, Verdict};
+use failover_common::{BackendCounters, Counter, NewsKind, Verdict};
+use lab::clock::now_ns;
 
 use crate::rows::Row;
 use crate::world::{World, in_world};
@@ -21,24 +26,37 @@ const SHORTEST: usize = 14;
 #[test]
 fn the_table() -> Result<()> {
     let rows = rows::all();
+    println!("{} rows", rows.len());
+    in_world(|world| {
+        let mut failed = Vec::new();
+        for row in &rows {
+            if let Err(error) = check(world, row) {
+                failed.push(format!("{}: {error:#}", row.description));
+            }
+        }
+        ensure!(
+            failed.is_empty(),
+            "{} rows:\n{}",
+            failed.len(),
+            failed.join("\n")
+        );
+        Ok(())
+    })?;
     for verdict in Verdict::ALL {
         ensure!(
             rows.iter().any(|row| row.verdict == verdict),
             "no row for {verdict:?}"
         );
     }
-    println!("{} rows", rows.len());
-    in_world(|world| {
-        for row in &rows {
-            check(world, row).with_context(|| row.description.clone())?;
-        }
-        Ok(())
-    })
+    Ok(())
 }
 
 fn check(world: &mut World, row: &Row) -> Result<()> {
+    let before = world.prepare(&row.before)?;
     let mut counters = world.backend_counters()?;
+    let began = now_ns();
     let outcome = world.run(&row.input, row.ingress)?;
+    let times = (began, now_ns());
     ensure!(
         outcome.verdict == row.verdict,
         "{:?} instead of {:?}",
@@ -58,19 +76,28 @@ fn check(world: &mut World, row: &Row) -> Result<()> {
     }
     let after = world.backend_counters()?;
     ensure!(after == counters, "{after:?} instead of {counters:?}");
-    let events = world.events();
+    let mut events = world.events();
+    for event in &mut events {
+        let timed = event.kind != NewsKind::NextHopMissing as u32;
+        ensure!(
+            !timed || (times.0..=times.1).contains(&event.at),
+            "{event:?} is not of {times:?}"
+        );
+        event.at = 0;
+    }
+    let mut expected = Vec::from_iter(row.event);
+    expected.extend(World::news_of(&before, &row.changes));
     ensure!(
-        events == Vec::from_iter(row.event),
-        "told the agent {events:?} instead of {:?}",
-        row.event
+        events == expected,
+        "told the agent {events:?} instead of {expected:?}"
     );
-    Ok(())
+    world.ensure_changed(&before, &row.changes, times)
 }
 
 fn one_packet(row: &Row) -> BackendCounters {
     let one = Counter {
         packets: 1,
-        bytes: row.input.len() as u64,
+        bytes: row.output.len() as u64,
     };
     let mut counters = BackendCounters::default();
     match row.verdict {
@@ -97,6 +124,7 @@ fn truncated_at_every_length() -> Result<()> {
 
 /// What is cut is passed as it is, unless only padding was cut off.
 fn check_truncated(world: &mut World, row: &Row, length: usize) -> Result<()> {
+    let before = world.prepare(&row.before)?;
     let cut = &row.input[..length];
     let outcome = world.run(cut, row.ingress)?;
     if !mutations::is_whole(cut) {
@@ -105,6 +133,9 @@ fn check_truncated(world: &mut World, row: &Row, length: usize) -> Result<()> {
             "{:?}",
             outcome.verdict
         );
+        let events = world.events();
+        ensure!(events.is_empty(), "told the agent {events:?}");
+        world.ensure_changed(&before, &[], (0, 0))?;
     }
     if !outcome.sent() {
         ensure!(outcome.frame == cut, "a byte changed");

@@ -1,16 +1,22 @@
 //! The table: what the program must do with which frame.
 
 mod forwarded;
+mod heartbeat;
+mod late;
 mod passed;
+mod rescue;
 mod returned;
+mod scene;
 
 use std::net::SocketAddr;
 
 use failover_common::{News, Verdict};
 use lab::Family;
 
-use crate::frame::{Frame, Protocol};
+use crate::before::Before;
+use crate::frame::{Frame, Protocol, RST, Segment};
 use crate::network::{BACK, CLIENT, FRONT, at, mac};
+use crate::state::Change;
 use crate::world::{Server, VIP};
 
 /// One frame, and what becomes of it.
@@ -25,8 +31,12 @@ pub(crate) struct Row {
     pub(crate) output: Vec<u8>,
     /// The backend whose counters go up.
     pub(crate) backend: Option<u32>,
-    /// What the agent is told.
+    /// What the agent is told, beside what follows from `changes`.
     pub(crate) event: Option<News>,
+    /// What the maps hold before.
+    pub(crate) before: Before,
+    /// What changes in them.
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Row {
@@ -61,13 +71,23 @@ impl Row {
             verdict,
             backend: None,
             event: None,
+            before: Before::default(),
+            changes: Vec::new(),
         }
     }
 }
 
 /// Every row.
 pub(crate) fn all() -> Vec<Row> {
-    [forwarded::rows(), returned::rows(), passed::rows()].concat()
+    [
+        forwarded::rows(),
+        returned::rows(),
+        passed::rows(),
+        heartbeat::rows(),
+        rescue::rows(),
+        late::rows(),
+    ]
+    .concat()
 }
 
 /// Every family with every protocol.
@@ -97,6 +117,29 @@ fn towards(server: Server, frame: Frame) -> Frame {
 fn to_client(net: u8, frame: Frame) -> Frame {
     let own = if net == 5 { 1 } else { net };
     frame.macs(mac(net, CLIENT), mac(own, 1))
+}
+
+/// The reset that answers a segment which acknowledges something (RFC 9293, section
+/// 3.5.2), by the way it came; what was longer stays behind it as padding.
+fn reset_of(input: &Frame) -> Vec<u8> {
+    let reset = Frame {
+        src_mac: input.dst_mac,
+        dst_mac: input.src_mac,
+        vlan: input.vlan,
+        tos: input.tos,
+        identification: 0,
+        ..Frame::segment(RST, input.destination, input.source).numbers(input.tcp.acknowledgment, 0)
+    };
+    let reset = Frame {
+        tcp: Segment {
+            window: 0,
+            ..reset.tcp
+        },
+        ..reset
+    };
+    let mut bytes = reset.bytes();
+    bytes.extend_from_slice(&input.bytes()[bytes.len()..]);
+    bytes
 }
 
 /// The interface by which a server's frames come in.

@@ -5,18 +5,19 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Array, Map, MapData, RingBuf};
 use aya::programs::{TestRun as _, TestRunOptions};
 use bytemuck::Zeroable as _;
 use failover_common::{
-    Action, Backend, BackendCounters, Be16, Counter, Forward, MAX_BACKENDS, News, Reverse,
-    ReverseKey, Service, ServiceBackend, ServiceKey, Verdict,
+    Action, Backend, BackendCounters, Be16, Counter, Forward, LAYOUT, MAX_BACKENDS, News, Pair,
+    Reverse, ReverseKey, Service, ServiceBackend, ServiceKey, Verdict,
 };
 use failover_user::dataplane::Maps as _;
-use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps};
+use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Syns};
 use lab::{Family, Namespace, machine};
 
 use crate::frame::Protocol;
+use crate::mortals::{self, MORTALS};
 use crate::network::{self, BACK, FRONT, ip, mac, padded};
 
 /// Host in net 1 of the VIP whose services have ports, [`Port`].
@@ -74,10 +75,7 @@ pub(crate) const HELD_FIRST: Server = Server::new(4, 2, 13, 100);
 pub(crate) const HELD_LAST: Server = Server::new(5, 2, 14, u64::MAX);
 pub(crate) const HELD_BETWEEN: Server = Server::new(6, 2, 15, 200);
 pub(crate) const HELD_WITH_IT: Server = Server::new(7, 2, 16, 200);
-pub(crate) const UNRESOLVED: Server = Server {
-    resolved: false,
-    ..Server::new(8, 2, 17, 0)
-};
+pub(crate) const UNRESOLVED: Server = Server::new(8, 2, 17, 0).unresolved();
 const SERVERS: [Server; 8] = [
     PRIMARY,
     STANDBY,
@@ -91,13 +89,21 @@ const SERVERS: [Server; 8] = [
 
 impl Server {
     /// A `held_at` of 0: it is eligible.
-    const fn new(index: u32, net: u8, host: u8, held_at: u64) -> Self {
+    pub(crate) const fn new(index: u32, net: u8, host: u8, held_at: u64) -> Self {
         Self {
             index,
             net,
             host,
             held_at,
             resolved: true,
+        }
+    }
+
+    /// The same while nobody knows the way to it.
+    pub(crate) const fn unresolved(self) -> Self {
+        Self {
+            resolved: false,
+            ..self
         }
     }
 
@@ -109,7 +115,8 @@ impl Server {
         }
     }
 
-    fn backend(self, family: Family) -> Backend {
+    /// Its entry, without a lease.
+    pub(crate) fn backend(self, family: Family) -> Backend {
         let ifindex = if self.net == 1 { FRONT } else { BACK };
         Backend {
             holds: u64::from(self.held_at != 0) << 1,
@@ -141,8 +148,12 @@ impl Outcome {
 pub(crate) struct World {
     kernel: Kernel,
     pub(crate) maps: KernelMaps,
+    pub(crate) syns: Syns,
     counters: Counters,
     events: RingBuf<MapData>,
+    /// Once more, to look at.
+    pub(crate) backends: Array<MapData, Backend>,
+    pub(crate) pairs: Array<MapData, Pair>,
 }
 
 /// Runs `work` inside a network of its own, with a program of its own. Nothing
@@ -171,12 +182,15 @@ impl World {
         let (maps, _empty) = kernel.maps()?;
         let mut world = Self {
             maps,
+            syns: kernel.syns()?,
             counters: kernel.counters()?,
             events: kernel.events()?,
+            backends: array(pins, "BACKENDS")?,
+            pairs: array(pins, "PAIRS")?,
             kernel,
         };
         for family in Family::ALL {
-            for server in SERVERS {
+            for server in SERVERS.into_iter().chain(MORTALS) {
                 world
                     .maps
                     .set_backend(server.index(family), &server.backend(family));
@@ -184,6 +198,7 @@ impl World {
             for protocol in Protocol::ALL {
                 world.place_services(family, protocol)?;
                 world.place_reverse(family, protocol)?;
+                mortals::place(&mut world.maps, family, protocol)?;
             }
         }
         Ok(world)
@@ -281,10 +296,10 @@ impl World {
             .with_context(|| format!("{length} bytes, in by {ingress}"))?;
         out.truncate(result.data_size_out as usize);
         let verdict = only_change(&before, &self.counters.verdicts()?, length)?;
-        let action = action(result.return_value)?;
+        let action = result.return_value;
         ensure!(
-            action == verdict.action(),
-            "{verdict:?} came with the action {action:?}"
+            action == number(verdict.action()),
+            "{verdict:?} came with the action {action}"
         );
         Ok(Outcome {
             verdict,
@@ -294,9 +309,12 @@ impl World {
 
     /// The counters of every backend.
     pub(crate) fn backend_counters(&self) -> Result<Vec<(u32, BackendCounters)>> {
-        let indices = Family::ALL
-            .into_iter()
-            .flat_map(|family| SERVERS.map(|server| server.index(family)));
+        let indices = Family::ALL.into_iter().flat_map(|family| {
+            SERVERS
+                .into_iter()
+                .chain(MORTALS)
+                .map(move |s| s.index(family))
+        });
         indices
             .map(|index| Ok((index, self.counters.backend(index)?)))
             .collect()
@@ -344,6 +362,11 @@ pub(crate) fn service(forward: Forward, backends: &[(u32, u16)]) -> Service {
     service
 }
 
+fn array<V: aya::Pod>(pins: &Path, name: &str) -> Result<Array<MapData, V>> {
+    let pin = pins.join(format!("layout-{LAYOUT}")).join(name);
+    Ok(Map::Array(MapData::from_pin(pin)?).try_into()?)
+}
+
 /// The one verdict that was counted in between, as one packet of `length` bytes.
 fn only_change(
     before: &[(Verdict, Counter)],
@@ -366,13 +389,11 @@ fn only_change(
 }
 
 /// Of `enum xdp_action` (linux/bpf.h).
-fn action(number: u32) -> Result<Action> {
-    match number {
-        1 => Ok(Action::Drop),
-        2 => Ok(Action::Pass),
-        3 => Ok(Action::Tx),
-        4 => Ok(Action::Redirect),
-        0 => bail!("XDP_ABORTED"),
-        other => bail!("no action of XDP: {other}"),
+fn number(action: Action) -> u32 {
+    match action {
+        Action::Drop | Action::Keep => 1,
+        Action::Pass => 2,
+        Action::Tx => 3,
+        Action::Redirect => 4,
     }
 }
