@@ -12,7 +12,8 @@ pub struct News {
     pub index: u32,
     /// When, nanoseconds of `CLOCK_MONOTONIC`.
     pub at: u64,
-    /// When the newest heartbeat that was answered had been sent; 0: none was.
+    /// When the newest heartbeat that was answered had been sent; 0: none was, or that
+    /// is too many heartbeats ago to be known.
     pub answered_at: u64,
     /// When the oldest heartbeat that was not answered had been sent; 0: all were.
     pub unanswered_at: u64,

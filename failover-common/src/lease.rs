@@ -37,6 +37,14 @@ impl Pulse {
         ahead > 0 && ahead <= self.outstanding().saturating_add(1)
     }
 
+    /// Whether the send time of the newest answered heartbeat is still known: its slot
+    /// of the ring is not in use again, nor about to be.
+    #[inline(always)]
+    #[must_use]
+    pub const fn remembers_answered(self) -> bool {
+        self.outstanding() < (RING - 1).cast_signed()
+    }
+
     /// The oldest unanswered heartbeat whose send time is still known: a slot of
     /// the ring is overwritten before its heartbeat is sent, so one less than the
     /// ring holds.
@@ -152,8 +160,7 @@ impl Live {
             None => true,
             Some(witness) => {
                 let pulse = witness.pulse();
-                // Its slot of the ring must not be in use again.
-                pulse.outstanding() < (RING - 1).cast_signed()
+                pulse.remembers_answered()
                     && witness.sent_at(pulse.answered)
                         >= self.sent_at(oldest.wrapping_add(fall - 1))
             }

@@ -79,11 +79,16 @@ pub(crate) fn latch(index: u32, now: u64, signal: Signal, pair: u32) {
     } else {
         0
     };
+    let answered_at = if pulse.remembers_answered() {
+        lease.sent_at(pulse.answered)
+    } else {
+        0
+    };
     tell(&News {
         kind: NewsKind::Expired as u32,
         index,
         at: now,
-        answered_at: lease.sent_at(pulse.answered),
+        answered_at,
         unanswered_at,
         address: Address([0; 16]),
         signal: signal as u32,
