@@ -346,7 +346,7 @@ fn write_again(context: &mut Context, slot: u32) -> Option<()> {
     segment::repeat(context, packet, slot.syn())
 }
 
-/// Whether the packet that was not delivered is a SYN that we remember.
+/// Whether the packet that was not delivered is a SYN that nobody has answered yet.
 #[inline(always)]
 pub(crate) fn is_out(reverse: &Reverse, message: &Unreachable) -> bool {
     let flow = Flow {
@@ -360,7 +360,9 @@ pub(crate) fn is_out(reverse: &Reverse, message: &Unreachable) -> bool {
         },
     };
     Slot::find(&flow).is_some_and(|slot| {
-        slot.syn().backend == reverse.index && slot.syn().sequence == message.sequence
+        slot.syn().answered == 0
+            && slot.syn().backend == reverse.index
+            && slot.syn().sequence == message.sequence
     })
 }
 
