@@ -224,7 +224,8 @@ fn write_down(context: &Context, packet: &Packet) -> Option<u32> {
     Some(index)
 }
 
-/// Index of the flow's own slot, else of a free one, else of the oldest.
+/// Index of the flow's own slot, else of a free one, else of the oldest. One that is
+/// taken may stay so, if the agent was killed then, and must not keep the others.
 #[inline(always)]
 fn oldest(flow: &Flow) -> Option<u32> {
     let first = flow.first_slot();
@@ -238,7 +239,7 @@ fn oldest(flow: &Flow) -> Option<u32> {
             return Some(first + way);
         }
         let sent_at = if syn.answered == 0 { syn.sent_at } else { 0 };
-        if sent_at < oldest_at {
+        if sent_at < oldest_at && syn.taken == 0 {
             oldest_at = sent_at;
             oldest = first + way;
         }
