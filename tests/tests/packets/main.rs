@@ -10,6 +10,7 @@ mod mutations;
 mod network;
 mod rows;
 mod selection;
+mod slots;
 mod state;
 mod world;
 
@@ -151,4 +152,9 @@ fn any_mutation() -> Result<()> {
 #[test]
 fn the_choice_is_that_of_the_model() -> Result<()> {
     in_world(selection::check)
+}
+
+#[test]
+fn slots_of_the_table_of_syns() -> Result<()> {
+    in_world(slots::check)
 }

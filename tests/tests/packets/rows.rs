@@ -3,7 +3,9 @@
 mod forwarded;
 mod heartbeat;
 mod late;
+mod lease;
 mod passed;
+mod passive;
 mod rescue;
 mod returned;
 mod scene;
@@ -86,6 +88,8 @@ pub(crate) fn all() -> Vec<Row> {
         heartbeat::rows(),
         rescue::rows(),
         late::rows(),
+        lease::rows(),
+        passive::rows(),
     ]
     .concat()
 }

@@ -3,6 +3,7 @@
 //! The services have the same ports over IPv4 and IPv6, TCP and UDP.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Array, Map, MapData, RingBuf};
@@ -148,7 +149,7 @@ impl Outcome {
 pub(crate) struct World {
     kernel: Kernel,
     pub(crate) maps: KernelMaps,
-    pub(crate) syns: Syns,
+    pub(crate) syns: Rc<Syns>,
     counters: Counters,
     events: RingBuf<MapData>,
     /// Once more, to look at.
@@ -182,7 +183,7 @@ impl World {
         let (maps, _empty) = kernel.maps()?;
         let mut world = Self {
             maps,
-            syns: kernel.syns()?,
+            syns: Rc::new(kernel.syns()?),
             counters: kernel.counters()?,
             events: kernel.events()?,
             backends: array(pins, "BACKENDS")?,
