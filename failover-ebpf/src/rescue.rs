@@ -97,7 +97,12 @@ impl Slot {
         let syn = SYNS.get_ptr_mut(index)?;
         // SAFETY: entries of an array map live as long as the map.
         let taken = unsafe { atomic::swap(&raw mut (*syn).taken, 1) };
-        (taken == 0).then_some(Self { index, syn })
+        // Made only if it is ours: dropping one that is not would give it back.
+        if taken == 0 {
+            Some(Self { index, syn })
+        } else {
+            None
+        }
     }
 
     /// The slot that remembers a flow's SYN.
