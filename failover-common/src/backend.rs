@@ -46,7 +46,7 @@ pub struct Backend {
     /// side works; this one's own index: there is none.
     pub witness: u32,
     /// When the first packet went past this backend after it had expired,
-    /// nanoseconds of `CLOCK_MONOTONIC`; 0: none has yet.
+    /// nanoseconds of `CLOCK_MONOTONIC`; before `held_at`: none has since.
     pub passed_at: u64,
     /// What makes its heartbeats unpredictable, new with each agent.
     pub token: u64,

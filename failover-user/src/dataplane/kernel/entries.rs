@@ -5,7 +5,7 @@
 //! | writer | words |
 //! | --- | --- |
 //! | the data path | `pulse.answered`, the hold `expired`, `held_at`, `passed_at` |
-//! | the sender of heartbeats | the other words of the lease, the hold `expired`, `held_at`, `passed_at` |
+//! | the sender of heartbeats | the other words of the lease, the hold `expired`, `held_at` |
 //! | the agent's task | everything else; the other holds, `held_at`; clears `expired` |
 
 use std::{
@@ -249,12 +249,11 @@ impl Entries {
     }
 
     /// Latches that the lease is over. Returns whether this was the first to do so:
-    /// whoever it is tells it.
+    /// whoever it is tells it. Who is not changes nothing: a packet may have gone past
+    /// the backend already, and been told.
     #[must_use]
     pub fn expire(&self, index: u32, now: u64) -> bool {
         let entry = self.entry(index);
-        // SAFETY: `entry` is valid and aligned.
-        unsafe { (&raw mut (*entry).passed_at).write_volatile(0) };
         let before = Holds(
             self.atomic_holds(index)
                 .fetch_or(Hold::Expired as u64, Ordering::SeqCst),
