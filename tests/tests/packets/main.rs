@@ -5,11 +5,14 @@
 mod before;
 mod control;
 mod frame;
+mod killed;
 mod mortals;
 mod mutations;
 mod network;
+mod race;
 mod rows;
 mod selection;
+mod services;
 mod slots;
 mod state;
 mod world;
@@ -79,9 +82,9 @@ fn check(world: &mut World, row: &Row) -> Result<()> {
     ensure!(after == counters, "{after:?} instead of {counters:?}");
     let mut events = world.events();
     for event in &mut events {
-        let timed = event.kind != NewsKind::NextHopMissing as u32;
+        let has_time = event.kind != NewsKind::NextHopMissing as u32;
         ensure!(
-            !timed || (times.0..=times.1).contains(&event.at),
+            !has_time || (times.0..=times.1).contains(&event.at),
             "{event:?} is not of {times:?}"
         );
         event.at = 0;
@@ -157,4 +160,21 @@ fn the_choice_is_that_of_the_model() -> Result<()> {
 #[test]
 fn slots_of_the_table_of_syns() -> Result<()> {
     in_world(slots::check)
+}
+
+#[test]
+fn one_death_is_told_once() -> Result<()> {
+    in_world(race::queues)?;
+    in_world(race::queue_and_sender)?;
+    in_world(race::second)
+}
+
+#[test]
+fn a_hold_is_cleared_while_it_is_set() -> Result<()> {
+    in_world(race::clear)
+}
+
+#[test]
+fn an_agent_that_is_killed_leaves_no_false_death() -> Result<()> {
+    in_world(killed::check)
 }

@@ -10,7 +10,8 @@ use lab::Family;
 
 use crate::frame::Protocol;
 use crate::network::ip;
-use crate::world::{Server, VIP, service, service_key};
+use crate::services::{VIP, service, service_key};
+use crate::world::Server;
 
 pub(crate) const FIRST: Server = Server::new(9, 2, 21, 0);
 pub(crate) const SECOND: Server = Server::new(10, 2, 22, 0);

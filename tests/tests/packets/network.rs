@@ -25,6 +25,9 @@ pub(crate) const CLOSED: u32 = 15;
 /// Interface index of net 5.
 const FRONT_5: u32 = 14;
 
+/// Receive queues of each interface.
+const QUEUES: u32 = 2;
+
 /// MTU of net 3: the least that IPv6 allows (RFC 8200, section 5).
 pub(crate) const THIN_MTU: usize = 1280;
 
@@ -106,7 +109,7 @@ pub(crate) fn build(namespace: &Namespace) -> Result<()> {
         run(
             namespace,
             &format!(
-                "link add {name} index {index} address {address} mtu {mtu} type veth peer name {name}-peer"
+                "link add {name} index {index} address {address} mtu {mtu} numrxqueues {QUEUES} type veth peer name {name}-peer"
             ),
         )?;
         run(namespace, &format!("link set {name}-peer up"))?;

@@ -18,8 +18,9 @@ use lab::Family;
 use crate::before::Before;
 use crate::frame::{Frame, Protocol, RST, Segment};
 use crate::network::{BACK, CLIENT, FRONT, at, mac};
+use crate::services::VIP;
 use crate::state::Change;
-use crate::world::{Server, VIP};
+use crate::world::Server;
 
 /// One frame, and what becomes of it.
 #[derive(Clone, Debug)]

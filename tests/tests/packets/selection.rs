@@ -12,7 +12,8 @@ use proptest::test_runner::{Config, TestRng, TestRunner};
 
 use crate::frame::{Frame, Protocol};
 use crate::network::{BACK, CLIENT, FRONT, at, ip, mac, padded};
-use crate::world::{VIP, World, service, service_key};
+use crate::services::{VIP, service, service_key};
+use crate::world::World;
 
 const CASES: u32 = 500;
 

@@ -1,18 +1,13 @@
 //! The program in the kernel, with maps that hold a little of everything.
-//!
-//! The services have the same ports over IPv4 and IPv6, TCP and UDP.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Array, Map, MapData, RingBuf};
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use bytemuck::Zeroable as _;
-use failover_common::{
-    Action, Backend, BackendCounters, Be16, Counter, Forward, LAYOUT, MAX_BACKENDS, News, Pair,
-    Reverse, ReverseKey, Service, ServiceBackend, ServiceKey, Verdict,
-};
+use failover_common::{Action, Backend, BackendCounters, Counter, LAYOUT, News, Pair, Verdict};
 use failover_user::dataplane::Maps as _;
 use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Syns};
 use lab::{Family, Namespace, machine};
@@ -20,44 +15,7 @@ use lab::{Family, Namespace, machine};
 use crate::frame::Protocol;
 use crate::mortals::{self, MORTALS};
 use crate::network::{self, BACK, FRONT, ip, mac, padded};
-
-/// Host in net 1 of the VIP whose services have ports, [`Port`].
-pub(crate) const VIP: u8 = 100;
-/// Host in net 1 of the VIP of every port, served by [`STANDBY`].
-pub(crate) const VIP_EVERY_PORT: u8 = 101;
-/// A port of [`VIP_EVERY_PORT`] with a service of its own, served by [`PRIMARY`].
-pub(crate) const OWN_PORT: u16 = 99;
-/// A port of [`STANDBY`] with a reverse entry of its own, beside that of every port.
-pub(crate) const OWN_REVERSE: u16 = 98;
-
-/// Services of [`VIP`]; the number is the port. A backend's port is 1000 higher.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Port {
-    /// `nat`, to another port.
-    Nat = 1000,
-    /// `nat`, to the same port.
-    NatKept = 1001,
-    /// `nat`, to a backend in the client's own network.
-    Hairpin = 1002,
-    /// `dsr`.
-    Dsr = 1003,
-    /// `dsr`, to a backend in the client's own network.
-    DsrHairpin = 1004,
-    /// The first backend is held, [`PRIMARY`] is the second.
-    FirstHeld = 1005,
-    /// Every backend is held, [`HELD_LAST`] the last.
-    AllHeld = 1006,
-    /// Every backend is held since the same moment, [`HELD_BETWEEN`] is the first.
-    HeldAtOnce = 1007,
-    /// The backend's next hop is not known.
-    Unresolved = 1008,
-    /// No backends.
-    Empty = 1009,
-    /// A backend that the map cannot hold.
-    BeyondMap = 1010,
-    /// The same, and [`PRIMARY`].
-    BeyondMapFirst = 1011,
-}
+use crate::services;
 
 /// A server of the world: its place in the map, of IPv4; IPv6 has its own.
 #[derive(Clone, Copy, Debug)]
@@ -197,93 +155,18 @@ impl World {
                     .set_backend(server.index(family), &server.backend(family));
             }
             for protocol in Protocol::ALL {
-                world.place_services(family, protocol)?;
-                world.place_reverse(family, protocol)?;
+                services::place(&mut world.maps, family, protocol)?;
                 mortals::place(&mut world.maps, family, protocol)?;
             }
         }
         Ok(world)
     }
 
-    fn place_services(&mut self, family: Family, protocol: Protocol) -> Result<()> {
-        let one = |server: Server, port| vec![(server.index(family), port)];
-        let beyond = u32::try_from(MAX_BACKENDS)?;
-        let primary = PRIMARY.index(family);
-        let all_held = [HELD_FIRST, HELD_LAST, HELD_BETWEEN];
-        let at_once = [HELD_BETWEEN, HELD_WITH_IT];
-        for (port, backends) in [
-            (Port::Nat, one(PRIMARY, 2000)),
-            (Port::NatKept, one(PRIMARY, 0)),
-            (Port::Hairpin, one(HAIRPIN, 2002)),
-            (Port::Dsr, one(PRIMARY, 2003)),
-            (Port::DsrHairpin, one(HAIRPIN, 0)),
-            (
-                Port::FirstHeld,
-                [one(HELD_FIRST, 2005), one(PRIMARY, 2005)].concat(),
-            ),
-            (
-                Port::AllHeld,
-                all_held.map(|s| (s.index(family), 2006)).into(),
-            ),
-            (
-                Port::HeldAtOnce,
-                at_once.map(|s| (s.index(family), 2007)).into(),
-            ),
-            (Port::Unresolved, one(UNRESOLVED, 2008)),
-            (Port::Empty, vec![]),
-            (Port::BeyondMap, vec![(beyond, 2010)]),
-            (Port::BeyondMapFirst, vec![(beyond, 1), (primary, 2011)]),
-        ] {
-            let forward = match port {
-                Port::Dsr | Port::DsrHairpin => Forward::Dsr,
-                _ => Forward::Nat,
-            };
-            let key = service_key(family, VIP, port as u16, protocol);
-            self.maps.set_service(&key, &service(forward, &backends))?;
-        }
-        for (port, server) in [(0, STANDBY), (OWN_PORT, PRIMARY)] {
-            let key = service_key(family, VIP_EVERY_PORT, port, protocol);
-            let backends = one(server, 0);
-            self.maps
-                .set_service(&key, &service(Forward::Nat, &backends))?;
-        }
-        Ok(())
-    }
-
-    fn place_reverse(&mut self, family: Family, protocol: Protocol) -> Result<()> {
-        for (server, port, vip, vip_port) in [
-            (PRIMARY, 2000, VIP, Port::Nat as u16),
-            (HAIRPIN, 2002, VIP, Port::Hairpin as u16),
-            (STANDBY, 0, VIP_EVERY_PORT, 0),
-            (STANDBY, OWN_REVERSE, VIP, 1098),
-        ] {
-            let key = ReverseKey {
-                address: ip(family, server.net, server.host).into(),
-                port: Be16::new(port),
-                protocol: protocol.number(),
-                reserved: [0; 5],
-            };
-            let reverse = Reverse {
-                address: ip(family, 1, vip).into(),
-                port: Be16::new(vip_port),
-                passive: 0,
-                reserved: 0,
-                index: server.index(family),
-                pair: 0,
-                padding: [0; 4],
-            };
-            self.maps.set_reverse(&key, &reverse)?;
-        }
-        Ok(())
-    }
-
     /// Runs the program on a frame that came in by the interface `ingress`.
     pub(crate) fn run(&mut self, frame: &[u8], ingress: u32) -> Result<Outcome> {
         let before = self.counters.verdicts()?;
         let length = u32::try_from(frame.len())?;
-        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex,
-        // rx_queue_index, egress_ifindex.
-        let context = [0, length, 0, ingress, 0, 0].map(u32::to_ne_bytes);
+        let context = context(length, ingress, 0);
         let mut out = vec![0; frame.len() + 256];
         let result = self
             .kernel
@@ -291,7 +174,7 @@ impl World {
             .test_run(TestRunOptions {
                 data_in: Some(frame),
                 data_out: Some(&mut out),
-                ctx_in: Some(context.as_flattened()),
+                ctx_in: Some(&context),
                 ..TestRunOptions::new()
             })
             .with_context(|| format!("{length} bytes, in by {ingress}"))?;
@@ -323,44 +206,30 @@ impl World {
 
     /// The news since the last call.
     pub(crate) fn events(&mut self) -> Vec<News> {
-        let mut events = Vec::new();
-        while let Some(item) = self.events.next() {
-            events.push(bytemuck::pod_read_unaligned(&item));
-        }
-        events
+        news(&mut self.events)
+    }
+
+    /// The parts, for several threads.
+    pub(crate) fn parts(&mut self) -> Result<(&Xdp, &mut KernelMaps, &mut RingBuf<MapData>)> {
+        let program = self.kernel.program()?;
+        Ok((program, &mut self.maps, &mut self.events))
     }
 }
 
-/// Key of a service of host `host` in net 1.
-pub(crate) fn service_key(family: Family, host: u8, port: u16, protocol: Protocol) -> ServiceKey {
-    ServiceKey {
-        address: ip(family, 1, host).into(),
-        port: Be16::new(port),
-        protocol: protocol.number(),
-        reserved: [0; 5],
+/// The news since the last call.
+pub(crate) fn news(events: &mut RingBuf<MapData>) -> Vec<News> {
+    let mut news = Vec::new();
+    while let Some(item) = events.next() {
+        news.push(bytemuck::pod_read_unaligned(&item));
     }
+    news
 }
 
-/// A service with these backends: index and port.
-pub(crate) fn service(forward: Forward, backends: &[(u32, u16)]) -> Service {
-    let mut service = Service {
-        forward: forward as u8,
-        len: u8::try_from(backends.len()).expect("few backends"),
-        switched: 0,
-        passive: 0,
-        reserved: [0; 4],
-        silence: 0,
-        backends: Default::default(),
-    };
-    for (entry, &(index, port)) in service.backends.iter_mut().zip(backends) {
-        *entry = ServiceBackend {
-            index,
-            port: Be16::new(port),
-            reserved: [0; 2],
-            pair: 0,
-        };
-    }
-    service
+/// `struct xdp_md` (linux/bpf.h) of a frame: data, `data_end`, `data_meta`,
+/// `ingress_ifindex`, `rx_queue_index`, `egress_ifindex`.
+pub(crate) fn context(length: u32, ingress: u32, queue: u32) -> Vec<u8> {
+    let words = [0, length, 0, ingress, queue, 0].map(u32::to_ne_bytes);
+    words.as_flattened().to_vec()
 }
 
 fn array<V: aya::Pod>(pins: &Path, name: &str) -> Result<Array<MapData, V>> {

@@ -7,9 +7,8 @@ use lab::Family;
 use super::{Row, client, kinds, request, towards};
 use crate::frame::{Frame, Protocol, identification_for_zero, payload_for_zero};
 use crate::network::{FRONT, at};
-use crate::world::{
-    HAIRPIN, HELD_BETWEEN, HELD_LAST, OWN_PORT, PRIMARY, Port, STANDBY, Server, VIP_EVERY_PORT,
-};
+use crate::services::{OWN_PORT, Port, VIP_EVERY_PORT};
+use crate::world::{HAIRPIN, HELD_BETWEEN, HELD_LAST, PRIMARY, STANDBY, Server};
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();

@@ -7,7 +7,8 @@ use lab::Family;
 use super::{Row, client, kinds, request};
 use crate::frame::{Frame, Protocol};
 use crate::network::{BACK, FRONT, at};
-use crate::world::{PRIMARY, Port, STANDBY, VIP};
+use crate::services::{Port, VIP};
+use crate::world::{PRIMARY, STANDBY};
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();

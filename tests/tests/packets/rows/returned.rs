@@ -9,7 +9,8 @@ use lab::Family;
 use super::{Row, client, ingress, kinds, to_client};
 use crate::frame::{Frame, Protocol, payload_for_zero};
 use crate::network::{CLIENT, CLOSED, FRONT, Far, THIN_MTU, UNKNOWN, at, far, ip};
-use crate::world::{HAIRPIN, OWN_REVERSE, PRIMARY, Port, STANDBY, Server, VIP, VIP_EVERY_PORT};
+use crate::services::{OWN_REVERSE, Port, VIP, VIP_EVERY_PORT};
+use crate::world::{HAIRPIN, PRIMARY, STANDBY, Server};
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();

@@ -146,7 +146,10 @@ fn forged(family: Family) -> Vec<Row> {
             "a request",
             changed(|c| c.kind.0 = if c.kind.0 == 0 { 8 } else { 128 }),
         ),
-        ("the type of the other family", changed(|c| c.kind.0 ^= 129)),
+        (
+            "the type of the other family",
+            changed(|c| c.kind.0 = 129 - c.kind.0),
+        ),
     ]
     .into_iter()
     .map(|(what, control)| (what.to_owned(), BACK, control.bytes(), entry(family, KIND)))
