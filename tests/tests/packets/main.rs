@@ -95,7 +95,8 @@ fn check(world: &mut World, row: &Row) -> Result<()> {
         events == expected,
         "told the agent {events:?} instead of {expected:?}"
     );
-    world.ensure_changed(&before, &row.changes, times)
+    world.ensure_changed(&before, &row.changes, times)?;
+    world.ensure_no_syn_is_taken()
 }
 
 fn one_packet(row: &Row) -> BackendCounters {

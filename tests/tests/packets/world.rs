@@ -113,6 +113,8 @@ pub(crate) struct World {
     /// Once more, to look at.
     pub(crate) backends: Array<MapData, Backend>,
     pub(crate) pairs: Array<MapData, Pair>,
+    /// Whether a frame was sent, and a SYN may be remembered.
+    pub(crate) sent: bool,
 }
 
 /// Runs `work` inside a network of its own, with a program of its own. Nothing
@@ -146,6 +148,7 @@ impl World {
             events: kernel.events()?,
             backends: array(pins, "BACKENDS")?,
             pairs: array(pins, "PAIRS")?,
+            sent: false,
             kernel,
         };
         for family in Family::ALL {
@@ -185,10 +188,12 @@ impl World {
             action == number(verdict.action()),
             "{verdict:?} came with the action {action}"
         );
-        Ok(Outcome {
+        let outcome = Outcome {
             verdict,
             frame: out,
-        })
+        };
+        self.sent |= outcome.sent();
+        Ok(outcome)
     }
 
     /// The counters of every backend.

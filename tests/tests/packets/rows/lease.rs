@@ -184,7 +184,7 @@ impl Kind {
             answered,
             ..self.dead()
         };
-        let last = u32::MAX;
+        let (last, half) = (u32::MAX, 1 << 31);
         vec![
             self.over(
                 "past the last number",
@@ -199,9 +199,7 @@ impl Kind {
             ),
             self.kept("past the last, two", dead(0, last - 1)),
             self.kept("past the last, not noted", dead(last, 0)),
-            self.over("half way", &[dead(1 << 31, (1 << 31) - 3)], {
-                ((1 << 31) - 3, (1 << 31) - 2)
-            }),
+            self.over("half way", &[dead(half, half - 3)], (half - 3, half - 2)),
         ]
     }
 

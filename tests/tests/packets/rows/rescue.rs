@@ -1,5 +1,7 @@
 //! SYN rescue: a client's SYN that a backend refuses goes to the next one.
 
+use std::convert::identity;
+
 use etherparse::TcpOptionElement;
 use failover_common::{HEARTBEAT_PORT, Hold, Verdict};
 use lab::Family;
@@ -86,7 +88,7 @@ fn every_service(family: Family) -> Vec<Row> {
             Scene::new(family, IN_RANGE).by(in_range),
         ),
     ]
-    .map(|(what, scene)| to_the_second(what, &scene, |refusal| refusal))
+    .map(|(what, scene)| to_the_second(what, &scene, identity))
     .into()
 }
 
@@ -102,29 +104,29 @@ fn shapes(family: Family) -> Vec<Row> {
         to_the_second(
             "no options",
             &scene(|syn| syn.tcp_options.clear()),
-            |refusal| refusal,
+            identity,
         ),
         to_the_second(
             "options to the full",
             &scene(|syn| syn.tcp_options = vec![TcpOptionElement::Noop; 40]),
-            |refusal| refusal,
+            identity,
         ),
         to_the_second(
             "numbers of zeros",
             &scene(|syn| {
                 (syn.tos, syn.hop_limit, syn.tcp.sequence, syn.tcp.window) = (0, 1, 0, 0);
             }),
-            |refusal| refusal,
+            identity,
         ),
         to_the_second(
             "the SYN had a tag",
             &scene(|syn| syn.vlan = Some(5)),
-            |refusal| refusal,
+            identity,
         ),
         to_the_second(
             "the SYN was padded",
             &scene(|syn| syn.padding = vec![9; 6]),
-            |refusal| refusal,
+            identity,
         ),
         to_the_second("the refusal has a tag", &across, |refusal| Frame {
             vlan: Some(5),
@@ -145,7 +147,7 @@ fn shapes(family: Family) -> Vec<Row> {
             to_the_second(
                 "the SYN had IP options",
                 &scene(|syn| syn.ip_options = vec![1; 8]),
-                |refusal| refusal,
+                identity,
             ),
             to_the_second("the refusal has IP options", &full, |refusal| Frame {
                 ip_options: vec![1; 4],
