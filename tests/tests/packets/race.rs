@@ -33,9 +33,6 @@ const CLEARS: u64 = 30_000;
 /// News are read after so many of these: the ring buffer has room for a thousand.
 const READ: u64 = 100;
 
-/// Frames that go by in one call.
-const BURST: u32 = 1;
-
 /// From the arming of a lease to its end: until then both sides are at work.
 const FUSE: Duration = Duration::from_micros(300);
 
@@ -230,7 +227,8 @@ impl Gate {
     }
 }
 
-/// Frames for a service whose frames stay as they are but for the MACs.
+/// A frame for a service whose frames stay as they are but for the MACs. One a call: to
+/// repeat it the kernel patches itself before and after, and waits for all CPUs.
 fn flood(program: &Xdp, queue: u32) -> Result<()> {
     let client = at(FAMILY, 1, CLIENT, 40_000);
     let vip = at(FAMILY, 1, LEASED_DSR.vip, LEASED_DSR.port);
@@ -239,7 +237,6 @@ fn flood(program: &Xdp, queue: u32) -> Result<()> {
     program.test_run(TestRunOptions {
         data_in: Some(&frame),
         ctx_in: Some(&context),
-        repeat: BURST,
         ..TestRunOptions::new()
     })?;
     Ok(())
