@@ -108,6 +108,8 @@ pub(crate) struct Traffic {
     pub(crate) counts: Counts,
     /// Since when everything is counted, seconds ago; below zero: from later on.
     pub(crate) since: i64,
+    /// How long packets have waited for an answer, seconds.
+    pub(crate) waited: u64,
 }
 
 /// The counts of a [`Pair`].
@@ -128,6 +130,7 @@ impl Traffic {
         Pair {
             answers: self.counts.answers,
             unanswered: strikes(self.counts.unanswered),
+            waited: self.waited * 1_000_000_000,
             syns: strikes(self.counts.syns),
             refused: strikes(self.counts.refused),
             unreachable: strikes(self.counts.unreachable),

@@ -37,6 +37,7 @@ struct Case {
     counts: Counts,
     /// Seconds.
     since: i64,
+    waited: u64,
 }
 
 impl Case {
@@ -50,6 +51,7 @@ impl Case {
             },
             counts,
             since: 5,
+            waited: 5,
         }
     }
 
@@ -63,6 +65,7 @@ impl Case {
             pair: self.scene.pair(server),
             counts,
             since: self.since,
+            waited: self.waited,
         };
         Before {
             entries: vec![self.first, second],
@@ -215,7 +218,19 @@ fn silence(family: Family) -> Vec<Row> {
         shows("silence after many", &case(100_000), &enough.data()),
         goes(
             "silence, not for long",
-            &case(UNANSWERED - 1).since(-100),
+            &Case {
+                waited: 0,
+                ..case(UNANSWERED - 1).since(-100)
+            },
+            UNANSWERED,
+        ),
+        // Five seconds in which nobody looked: this host may not have run.
+        goes(
+            "silence, a pause",
+            &Case {
+                waited: 0,
+                ..case(UNANSWERED - 1)
+            },
             UNANSWERED,
         ),
         goes("silence of who was never heard of", &unheard, 1001),

@@ -34,7 +34,15 @@ fn message(scene: &Scene, server: Server, by: u8, lost: &Frame) -> Control {
     let from = at(scene.family, server.net, by, 0);
     let frame = Frame::new(Protocol::Udp, from, scene.syn.source);
     let frame = frame.macs(mac(server.net, 1), mac(server.net, server.host));
-    Control::unreachable(frame, lost)
+    let mut message = Control::unreachable(frame, lost);
+    if by != server.host {
+        // A port is not a router's business.
+        message.kind = match scene.family {
+            Family::V4 => (3, 1),
+            Family::V6 => (1, 3),
+        };
+    }
+    message
 }
 
 fn nothing(what: &str, scene: &Scene, before: Before, input: &Control) -> Row {
@@ -80,6 +88,10 @@ fn datagrams(family: Family) -> Vec<Row> {
         ..lost.clone()
     };
     let others = message(&scene, SECOND, SECOND.host, &lost);
+    let mut of_a_port = message(&scene, FIRST, 1, &lost);
+    of_a_port.kind = honest.kind;
+    let mut to_the_vip = honest.clone();
+    to_the_vip.frame.destination = scene.syn.destination;
     let off = Scene::new(family, LEASED);
     let of_off = message(
         &off,
@@ -102,6 +114,8 @@ fn datagrams(family: Family) -> Vec<Row> {
             Before::entries(&[of_segments]),
             &by_range,
         ),
+        nothing("of a port, says a router", &scene, plain(), &of_a_port),
+        nothing("for the VIP, not the client", &scene, plain(), &to_the_vip),
         nothing("from another neighbour", &scene, plain(), &neighbour),
         nothing("from the other backend's", &scene, plain(), &others),
         nothing(
