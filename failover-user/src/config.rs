@@ -88,7 +88,8 @@ pub struct Service {
     /// How long that backend must have been healthy before; zero: not at all.
     pub hold_down: Duration,
     /// Whether what clients' traffic shows of a backend's death counts: refused
-    /// connections, unreachable ports, SYNs without an answer. Only with `nat`.
+    /// connections, unreachable ports, SYNs without an answer; and whether SYNs are
+    /// rescued. Only with `nat` and one port.
     pub passive: bool,
     /// How long packets may go to a backend and nothing come back before that is
     /// a death, while nobody sends heartbeats: 1 ms to 4 s, and at least two of

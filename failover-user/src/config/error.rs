@@ -193,6 +193,11 @@ pub(super) enum Problem {
         intervals: u32,
         max: Duration,
     },
+    #[error(
+        "passive = true, but the service is on every port, and a client that asks for one that \
+         nobody serves would show that the backend is dead: write passive = false, or a port"
+    )]
+    PassiveEveryPort,
     #[error("silence = \"{text}\": write silence = \"{}\" or more, or \"off\"", duration(*.min))]
     Silence { text: String, min: Duration },
     #[error(

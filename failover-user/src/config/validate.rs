@@ -179,7 +179,8 @@ fn service(
     let name_span = name.span();
     let name = name.into_inner();
     let heartbeat = heartbeat::Draft::new(heartbeat, &name, port, source)?;
-    let (passive, silence) = traffic(passive, silence, forward, heartbeat.interval(), source)?;
+    let passive = self::passive(passive, port, forward, source)?;
+    let silence = self::silence(silence, forward, heartbeat.interval(), source)?;
     let backends = Vec::with_capacity(backend.len());
     let mut service = Service {
         name,
@@ -207,65 +208,66 @@ fn service(
     Ok(service)
 }
 
-/// [`Service::passive`] and [`Service::silence`]: what needs the answers. `heartbeat`
-/// is the interval of the heartbeats, if any are sent.
-fn traffic(
-    passive: Option<Spanned<bool>>,
-    silence: Option<Spanned<raw::DurationText>>,
+/// [`Service::passive`]: needs the answers, and one port that is open while all is
+/// well.
+fn passive(
+    raw: Option<Spanned<bool>>,
+    port: u16,
+    forward: Forward,
+    source: Source<'_>,
+) -> Result<bool, Error> {
+    let Some(raw) = raw else {
+        return Ok(forward == Forward::Nat && port != 0);
+    };
+    let problem = match forward {
+        Forward::Dsr => Problem::NotWithDsr { key: "passive" },
+        Forward::Nat if *raw.get_ref() && port == 0 => Problem::PassiveEveryPort,
+        Forward::Nat => return Ok(raw.into_inner()),
+    };
+    Err(source.error(raw.span(), problem))
+}
+
+/// [`Service::silence`]: needs the answers. `heartbeat` is the interval of the
+/// heartbeats, if any are sent.
+fn silence(
+    raw: Option<Spanned<raw::DurationText>>,
     forward: Forward,
     heartbeat: Option<Duration>,
     source: Source<'_>,
-) -> Result<(bool, Option<Duration>), Error> {
-    let refused = match forward {
-        Forward::Nat => {
-            let passive = passive.is_none_or(Spanned::into_inner);
-            // Between two heartbeats of an agent that lives nothing may be concluded.
-            let beats = heartbeat.map(|interval| (interval, interval * 2));
-            let least = beats.map_or(SILENCE, |(_, least)| SILENCE.max(least));
-            let silence =
-                silence.map_or(Ok(Some(least)), |raw| self::silence(&raw, beats, source))?;
-            return Ok((passive, silence));
-        }
-        Forward::Dsr => {
-            let passive = passive.map(|raw| ("passive", raw.span()));
-            passive.or_else(|| silence.map(|raw| ("silence", raw.span())))
-        }
-    };
-    refused.map_or(Ok((false, None)), |(key, place)| {
-        Err(source.error(place, Problem::NotWithDsr { key }))
-    })
-}
-
-fn silence(
-    raw: &Spanned<raw::DurationText>,
-    beats: Option<(Duration, Duration)>,
-    source: Source<'_>,
 ) -> Result<Option<Duration>, Error> {
-    let text = &raw.get_ref().0;
-    if text == "off" {
-        return Ok(None);
-    }
-    // Another word for "off" should not be told of its missing unit.
-    if text.contains(|c: char| c.is_ascii_digit()) {
-        let silence = value::duration_to(MAX_SILENCE, raw, "silence", source)?;
-        match beats {
-            Some((interval, min)) if silence >= MIN_SILENCE && silence < min => {
-                let problem = Problem::SilenceBetweenHeartbeats {
-                    text: text.clone(),
+    // Between two heartbeats of an agent that lives nothing may be concluded.
+    let least = heartbeat.map_or(MIN_SILENCE, |interval| MIN_SILENCE.max(interval * 2));
+    match (forward, raw) {
+        (Forward::Dsr, None) => Ok(None),
+        (Forward::Dsr, Some(raw)) => {
+            Err(source.error(raw.span(), Problem::NotWithDsr { key: "silence" }))
+        }
+        (Forward::Nat, None) => Ok(Some(SILENCE.max(least))),
+        (Forward::Nat, Some(raw)) if raw.get_ref().0 == "off" => Ok(None),
+        (Forward::Nat, Some(raw)) => {
+            let text = raw.get_ref().0.clone();
+            // Another word for "off" should not be told of its missing unit.
+            let is_time = text.contains(|c: char| c.is_ascii_digit());
+            let silence = if is_time {
+                value::duration_to(MAX_SILENCE, &raw, "silence", source)?
+            } else {
+                Duration::ZERO
+            };
+            let problem = match heartbeat {
+                _ if silence >= least => return Ok(Some(silence)),
+                Some(interval) if silence >= MIN_SILENCE => Problem::SilenceBetweenHeartbeats {
+                    text,
                     interval,
-                    min,
-                };
-                return Err(source.error(raw.span(), problem));
-            }
-            _ if silence >= MIN_SILENCE => return Ok(Some(silence)),
-            _ => {}
+                    min: least,
+                },
+                _ => Problem::Silence {
+                    text,
+                    min: MIN_SILENCE,
+                },
+            };
+            Err(source.error(raw.span(), problem))
         }
     }
-    let problem = Problem::Silence {
-        text: text.clone(),
-        min: MIN_SILENCE,
-    };
-    Err(source.error(raw.span(), problem))
 }
 
 /// The backends of `service`, into it.

@@ -292,6 +292,7 @@ fn every_port() {
         .map(|backend| backend.port)
         .collect();
     assert_eq!(ports, [0, 0]);
+    assert!(!config.services[0].passive, "no port that must be open");
     assert_eq!(
         config.backends[0].checks[0].kind,
         CheckKind::Tcp { port: 22 }

@@ -313,6 +313,12 @@ fn keys_that_do_not_go_together() {
             "10: missing key `port`: service `web` serves every port, write the one to check, as in port = 80",
         ),
         (
+            "passive on every port",
+            edit("port     = 80", "port = 0\npassive = true"),
+            "8: passive = true, but the service is on every port, and a client that asks for one that \
+             nobody serves would show that the backend is dead: write passive = false, or a port",
+        ),
+        (
             "passive in dsr",
             service("forward = \"dsr\"\npassive = false"),
             "9: `passive` with forward = \"dsr\", where answers do not pass through the director: remove it",
