@@ -4,6 +4,11 @@
 //! Everything that is set up is owned by guards, so that it is removed however a
 //! benchmark ends: done, failed, interrupted, by a panic.
 
+mod drawing;
+mod output;
+mod service;
+mod settings;
+mod statistics;
 mod takeover;
 
 use std::io::{self, Write as _};

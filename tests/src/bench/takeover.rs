@@ -15,14 +15,12 @@ mod goals;
 mod haproxy;
 mod row;
 mod seen;
-mod statistics;
 mod system;
 mod table;
 mod world;
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -33,8 +31,10 @@ use self::cell::{Cell, Plan};
 use self::client::Traffic;
 use self::fault::Fault;
 use self::row::{Key, Row};
-use self::system::{Settings, System};
+use self::system::System;
 use self::world::World;
+use crate::output::{require_root, say, show};
+use crate::settings::{Settings, duration};
 
 /// What to measure and where to put it. Without a choice of faults, traffic,
 /// systems or forwarding: all of them.
@@ -88,10 +88,7 @@ pub(crate) struct Arguments {
 /// Measures and prints. Fails only if it cannot measure: a slow takeover, or none
 /// at all, is a result.
 pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
-    ensure!(
-        nix::unistd::geteuid().is_root(),
-        "it makes network namespaces and loads XDP programs: it needs root (sudo -E cargo xtask bench)"
-    );
+    require_root()?;
     let mut rows = Vec::new();
     for traffic in arguments.traffic() {
         for forward in arguments.forward() {
@@ -161,21 +158,7 @@ impl Arguments {
     }
 
     fn show(&self, rows: &[Row]) -> Result<()> {
-        let json_on_stdout = self.json.as_deref() == Some(Path::new("-"));
-        if json_on_stdout {
-            print(&mut io::stderr(), rows)?;
-        } else {
-            print(&mut io::stdout(), rows)?;
-        }
-        match &self.json {
-            Some(_) if json_on_stdout => json(&mut io::stdout().lock(), rows)?,
-            Some(path) => {
-                let mut file = File::create(path)
-                    .with_context(|| format!("cannot write {}", path.display()))?;
-                json(&mut file, rows)?;
-            }
-            None => {}
-        }
+        show(rows, self.json.as_deref(), |to| print(to, rows))?;
         if let Some(path) = &self.svg {
             chart::draw(rows, path).with_context(|| format!("cannot draw {}", path.display()))?;
         }
@@ -225,7 +208,7 @@ impl Arguments {
     }
 }
 
-fn print(to: &mut impl Write, rows: &[Row]) -> Result<()> {
+fn print(to: &mut dyn Write, rows: &[Row]) -> Result<()> {
     writeln!(to, "{}", table::table(rows))?;
     writeln!(
         to,
@@ -248,12 +231,6 @@ fn print(to: &mut impl Write, rows: &[Row]) -> Result<()> {
         let verdict = if goal.met { "pass" } else { "MISS" };
         writeln!(to, "{verdict}  {}", goal.text)?;
     }
-    Ok(())
-}
-
-fn json(to: &mut impl Write, rows: &[Row]) -> Result<()> {
-    serde_json::to_writer_pretty(&mut *to, rows)?;
-    writeln!(to)?;
     Ok(())
 }
 
@@ -288,49 +265,10 @@ fn finished(row: &Row) -> String {
     )
 }
 
-/// Progress. Nothing depends on anybody reading it.
-fn say(what: std::fmt::Arguments<'_>) {
-    let _gone = writeln!(io::stderr(), "bench: {what}");
-}
-
 fn forward(text: &str) -> Result<Forward, String> {
     match text {
         "nat" => Ok(Forward::Nat),
         "dsr" => Ok(Forward::Dsr),
         _ => Err("write nat or dsr".to_owned()),
-    }
-}
-
-/// Whole microseconds, milliseconds or seconds, as in `300us`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "write a number with its unit, as in 300us".to_owned())?;
-    match &text[digits.len()..] {
-        "us" => Ok(Duration::from_micros(number)),
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        _ => Err("write a unit: us, ms or s".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        for (text, expected) in [
-            ("300us", Some(Duration::from_micros(300))),
-            ("2ms", Some(Duration::from_millis(2))),
-            ("1s", Some(Duration::from_secs(1))),
-            ("300", None),
-            ("us", None),
-            ("-1us", None),
-            ("1h", None),
-        ] {
-            assert_eq!(duration(text).ok(), expected, "{text}");
-        }
     }
 }

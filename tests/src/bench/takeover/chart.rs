@@ -5,17 +5,15 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use clap::ValueEnum as _;
 use lab::Forward;
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::HPos;
 
 use super::client::Traffic;
 use super::fault::Fault;
-use super::row::{Row, as_f64};
+use super::row::Row;
 use super::system::System;
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Failure = Box<dyn std::error::Error>;
+use crate::drawing::{Area, FAINT, Failure, GRID, INK, text};
+use crate::statistics::as_f64;
 
 /// Pixels.
 const PANEL: (u32, u32) = (600, 300);
@@ -27,10 +25,6 @@ const TIMES: std::ops::Range<f64> = 0.05..5_000.0;
 
 /// The goal, milliseconds.
 const GOAL: f64 = 1.0;
-
-const INK: RGBColor = RGBColor(31, 41, 55);
-const FAINT: RGBColor = RGBColor(107, 114, 128);
-const GRID: RGBColor = RGBColor(229, 231, 235);
 
 /// The rows of one panel.
 type Panel<'a> = (Forward, Traffic, Fault, Vec<&'a Row>);
@@ -159,14 +153,6 @@ fn systems(rows: &[Row]) -> impl Iterator<Item = System> {
         .iter()
         .copied()
         .filter(|system| rows.iter().any(|row| row.system == *system))
-}
-
-fn text(size: u32, colour: RGBColor, anchor: HPos) -> TextStyle<'static> {
-    TextStyle {
-        font: ("sans-serif", size).into_font(),
-        color: colour.to_backend_color(),
-        pos: Pos::new(anchor, VPos::Center),
-    }
 }
 
 #[cfg(test)]

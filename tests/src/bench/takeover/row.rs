@@ -1,17 +1,17 @@
 //! One line of the result.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use lab::Forward;
 use serde::{Serialize, Serializer};
 
 use super::cell::Cell;
 use super::client::Traffic;
 use super::fault::Fault;
 use super::seen::Takeover;
-use super::statistics::Summary;
-use super::system::{Settings, System};
-use lab::Forward;
+use super::system::System;
+use crate::settings::{Settings, us};
+use crate::statistics::{Summary, as_f64};
 
 /// What was measured with one system, one way of forwarding, one kind of traffic
 /// and one fault.
@@ -135,19 +135,6 @@ impl Row {
         let peer = self.peer(rows)?.takeover_us?.p50;
         (self.system.has_agent() && own > 0).then(|| as_f64(peer) / as_f64(own))
     }
-}
-
-/// Microseconds as a number to calculate or draw with.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "exact up to 2^53 us, which is centuries"
-)]
-pub(super) fn as_f64(us: u64) -> f64 {
-    us as f64
-}
-
-fn us(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

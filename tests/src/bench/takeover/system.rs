@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use failover_user::config::Heartbeat;
 use lab::Forward;
 
 use super::client::Traffic;
+use crate::settings::Settings;
 
 /// A system under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,14 +19,6 @@ pub(super) enum System {
     Haproxy,
     /// The same, with more patience for a connection to be made.
     Haproxy5ms,
-}
-
-/// Our heartbeats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Settings {
-    pub(super) interval: Duration,
-    pub(super) timeout: Duration,
-    pub(super) fall: u32,
 }
 
 impl System {
@@ -57,7 +49,7 @@ impl System {
     pub(super) fn pace(self, settings: Settings) -> (Duration, Duration) {
         match self {
             Self::Failover => (settings.interval, settings.timeout),
-            Self::FailoverDefault => (Heartbeat::DEFAULT.interval, Heartbeat::DEFAULT.timeout),
+            Self::FailoverDefault => (Settings::DEFAULT.interval, Settings::DEFAULT.timeout),
             Self::Haproxy | Self::Haproxy5ms => (super::haproxy::INTERVAL, self.connect_timeout()),
         }
     }

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 
 use super::row::Row;
-use super::statistics::Summary;
+use crate::statistics::or_dash;
 
 /// Times are microseconds: smallest / middle / 99th percentile / largest.
 pub(super) fn table(rows: &[Row]) -> Table {
@@ -36,18 +36,17 @@ pub(super) fn table(rows: &[Row]) -> Table {
             format!("{}us", row.timeout_us),
             row.runs.to_string(),
             row.lost.to_string(),
-            summary(row.silence_us),
-            summary(row.takeover_us),
-            summary(row.first_hit_us),
-            summary(row.first_connect_us),
-            summary(row.latch_us),
+            or_dash(row.silence_us),
+            or_dash(row.takeover_us),
+            or_dash(row.first_hit_us),
+            or_dash(row.first_connect_us),
+            or_dash(row.latch_us),
             seen_by(row),
-            row.max_connect_us.map_or_else(
-                || "-".to_owned(),
-                |most| format!("{} / {most}", row.slow_connects),
+            or_dash(
+                row.max_connect_us
+                    .map(|most| format!("{} / {most}", row.slow_connects)),
             ),
-            row.ratio(rows)
-                .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1} x")),
+            or_dash(row.ratio(rows).map(|ratio| format!("{ratio:.1} x"))),
         ]);
     }
     for column in 4..16 {
@@ -88,12 +87,5 @@ fn seen_by(row: &Row) -> String {
         "-".to_owned()
     } else {
         words.join(", ")
-    }
-}
-
-fn summary(summary: Option<Summary>) -> String {
-    match summary {
-        Some(Summary { min, p50, p99, max }) => format!("{min} / {p50} / {p99} / {max}"),
-        None => "-".to_owned(),
     }
 }

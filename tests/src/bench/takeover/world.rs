@@ -13,7 +13,8 @@ use super::failover;
 use super::fault::Fault;
 use super::haproxy::Haproxy;
 use super::seen::Death;
-use super::system::{Settings, System};
+use super::system::System;
+use crate::settings::Settings;
 use lab::Interrupt;
 
 /// Of the service, and of the servers.

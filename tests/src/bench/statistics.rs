@@ -1,19 +1,21 @@
-//! Four figures that stand for all runs.
+//! Four figures that stand for all that were measured.
+
+use std::fmt;
 
 use serde::Serialize;
 
 /// Smallest, middle, nearly largest and largest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Summary {
-    pub(super) min: u64,
-    pub(super) p50: u64,
-    pub(super) p99: u64,
-    pub(super) max: u64,
+pub(crate) struct Summary {
+    pub(crate) min: u64,
+    pub(crate) p50: u64,
+    pub(crate) p99: u64,
+    pub(crate) max: u64,
 }
 
 impl Summary {
     /// None if there is nothing to sum up.
-    pub(super) fn of(values: impl IntoIterator<Item = u64>) -> Option<Self> {
+    pub(crate) fn of(values: impl IntoIterator<Item = u64>) -> Option<Self> {
         let mut sorted: Vec<_> = values.into_iter().collect();
         sorted.sort_unstable();
         Some(Self {
@@ -23,6 +25,27 @@ impl Summary {
             max: *sorted.last()?,
         })
     }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { min, p50, p99, max } = self;
+        write!(f, "{min} / {p50} / {p99} / {max}")
+    }
+}
+
+/// A figure for a table; a dash if there is none.
+pub(crate) fn or_dash(figure: Option<impl fmt::Display>) -> String {
+    figure.map_or_else(|| "-".to_owned(), |figure| figure.to_string())
+}
+
+/// A count or a time as a number to calculate or draw with.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "exact up to 2^53, which as microseconds is centuries"
+)]
+pub(crate) fn as_f64(number: u64) -> f64 {
+    number as f64
 }
 
 /// The nearest-rank percentile: a value that was really measured. Of fewer than
