@@ -57,6 +57,18 @@ impl Host {
         &self.namespace
     }
 
+    /// The namespace of the switch that its cables lead to.
+    #[must_use]
+    pub fn switch(&self) -> &Namespace {
+        &self.net
+    }
+
+    /// The switch's end of the cable of `eth0`.
+    #[must_use]
+    pub fn port(&self) -> &'static str {
+        self.plan.cables()[0].port
+    }
+
     /// Runs `work` on the host and waits for it. See [`Namespace::run`].
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.namespace.run(work)
@@ -65,6 +77,11 @@ impl Host {
     /// A command to run on the host. See [`Namespace::command`].
     pub fn command(&self, program: &str) -> Command {
         self.namespace.command(program)
+    }
+
+    /// Changes the host's own network: lines of `ip -batch`.
+    pub fn configure(&self, lines: &[String]) -> Result<()> {
+        ip(&self.namespace, lines)
     }
 
     /// The hardware address of `eth0`, as `ip` prints it.
@@ -134,7 +151,7 @@ impl Host {
     /// takeover that is measured from here; prepared, so that nothing but the system
     /// call is between the moment and the fault.
     fn set_port(&self, up: bool, moment: &AtomicU64) -> Result<u64> {
-        let port = self.plan.cables()[0].port;
+        let port = self.port();
         let switched = self.net.run(|| {
             let index = if_nametoindex(port)?;
             let link = LinkUnspec::new_with_index(index);

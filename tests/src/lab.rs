@@ -12,7 +12,7 @@ use crate::machine;
 use crate::namespace::Namespace;
 use crate::topology::{Cable, Family, Options, Role};
 use crate::wait;
-use crate::xdp::{Port, Programs};
+use crate::xdp::{Port, Program, Programs};
 
 /// Far more than the kernel ever takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +34,8 @@ pub struct Lab {
     /// `pass` on the bridge's end of every cable: XDP transmits into a veth only
     /// if the other end has a program too.
     _ports: Vec<Port>,
+    /// The one of the director's `eth0`.
+    director_port: Port,
 }
 
 impl Lab {
@@ -64,7 +66,7 @@ impl Lab {
         let mut hosts = Vec::new();
         for (plan, namespace) in places {
             for cable in plan.cables() {
-                ports.push(programs.attach(&net, cable.port)?);
+                ports.push((plan.role, programs.attach(&net, cable.port)?));
                 offloads_off(&namespace, cable.interface)?;
             }
             let eth0 = match plan.role {
@@ -84,6 +86,8 @@ impl Lab {
             forwarding_ports(&net).is_ok_and(|forwarding| forwarding == ports.len())
         })?;
 
+        let of_director = ports.iter().position(|(role, _)| *role == Role::Director);
+        let (_, director_port) = ports.remove(of_director.context("no director")?);
         let mut hosts = hosts.into_iter();
         let mut take = || hosts.next().context("the plan has too few hosts");
         Ok(Self {
@@ -93,7 +97,8 @@ impl Lab {
             standby: take()?,
             third: hosts.next(),
             options,
-            _ports: ports,
+            _ports: ports.into_iter().map(|(_, port)| port).collect(),
+            director_port,
         })
     }
 
@@ -118,6 +123,12 @@ impl Lab {
             .iter()
             .map(|cable| cable.interface)
             .collect()
+    }
+
+    /// From now on every IPv4 echo request that leaves the director's `eth0` is
+    /// answered at the other end of its cable, whoever it is for.
+    pub fn reflect_echoes(&self) -> Result<()> {
+        self.director_port.swap(Program::Reflect)
     }
 
     /// The backends in the order of their priorities.

@@ -23,6 +23,8 @@ pub enum Protocol {
     Tcp,
     /// Answers every request with 200 and the host's name.
     Http,
+    /// TCP: accepts connections and throws away whatever comes.
+    Sink,
 }
 
 /// The line with which `lab-server` says that it listens.
@@ -76,6 +78,7 @@ impl Server {
             Protocol::Udp => "udp",
             Protocol::Tcp => "tcp",
             Protocol::Http => "http",
+            Protocol::Sink => "sink",
         };
         let mut arguments = vec!["--name".to_owned(), host.name().to_owned()];
         for address in addresses {

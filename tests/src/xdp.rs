@@ -1,4 +1,4 @@
-//! The two XDP programs of the lab's own, `pass` and `freeze`.
+//! The XDP programs of the lab's own: `pass`, `freeze` and `reflect`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +16,8 @@ pub(crate) enum Program {
     Pass,
     /// Drops it.
     Freeze,
+    /// Answers it if it is an IPv4 echo request, and otherwise hands it to the stack.
+    Reflect,
 }
 
 impl Program {
@@ -23,6 +25,7 @@ impl Program {
         match self {
             Self::Pass => "pass",
             Self::Freeze => "freeze",
+            Self::Reflect => "reflect",
         }
     }
 }
@@ -41,7 +44,7 @@ impl Programs {
             .btf(None)
             .load(aya::include_bytes_aligned!(env!("LAB_OBJECT")))
             .context("cannot read the lab's BPF object")?;
-        for program in [Program::Pass, Program::Freeze] {
+        for program in [Program::Pass, Program::Freeze, Program::Reflect] {
             find(&mut object, program)?
                 .load()
                 .with_context(|| format!("cannot load XDP program {}", program.name()))?;

@@ -87,6 +87,10 @@ fn bind(protocol: Protocol, address: SocketAddr, name: Arc<str>) -> Result<Job> 
             let listener = TcpListener::bind(address)?;
             Box::new(move || accept_all(listener, |stream| answer_http(stream, &name)))
         }
+        Protocol::Sink => {
+            let listener = TcpListener::bind(address)?;
+            Box::new(move || accept_all(listener, discard))
+        }
     })
 }
 
@@ -147,6 +151,11 @@ async fn echo_lines(mut stream: TcpStream, name: Arc<str>) {
             return;
         }
     }
+}
+
+async fn discard(mut stream: TcpStream) {
+    // A client that is gone has nothing more to say.
+    let _ended = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }
 
 fn answer_http(stream: TcpStream, name: &Arc<str>) -> impl Future<Output = ()> + use<> {
