@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 /// What readers of the JSON rely on.
-const KEYS: [&str; 10] = [
+const TAKEOVER: [&str; 10] = [
     "system",
     "forward",
     "traffic",
@@ -21,37 +21,82 @@ const KEYS: [&str; 10] = [
     "takeover_us",
 ];
 
+const ACCURACY: [&str; 10] = [
+    "interval_us",
+    "timeout_us",
+    "fall",
+    "minutes",
+    "heartbeats",
+    "stops",
+    "false_takeovers",
+    "false_per_hour",
+    "doubts",
+    "detection_us",
+];
+
 #[test]
 fn takeover() -> Result<()> {
+    // Without HAProxy, which need not be installed.
+    let rows = rows(
+        "takeover --runs 1 --fault link-cut --traffic udp --forward nat --system failover-default",
+        &TAKEOVER,
+    )?;
+    ensure!(rows.len() == 1, "{rows:#?}");
+    ensure_times(&rows[0], &["silence_us", "takeover_us"])?;
+    ensure!(rows[0]["runs"] == 1, "{}", rows[0]);
+    Ok(())
+}
+
+#[test]
+fn accuracy() -> Result<()> {
+    // Far from the edge: how quick this machine is does not matter here.
+    let rows = rows(
+        "accuracy --minutes 0.02 --interval 5ms --timeout 70ms --fall 14 --runs 2",
+        &ACCURACY,
+    )?;
+    ensure!(rows.len() == 1, "{rows:#?}");
+    ensure_times(&rows[0], &["detection_us", "quiet_detection_us"])?;
+    for key in ["heartbeats", "stops", "bulk_mb", "memory_mb"] {
+        let count = rows[0][key].as_u64();
+        ensure!(
+            count.is_some_and(|count| count > 0),
+            "no {key}: {}",
+            rows[0]
+        );
+    }
+    Ok(())
+}
+
+/// Runs the benchmark to its end: its JSON, of which every row has the `keys`.
+fn rows(arguments: &str, keys: &[&str]) -> Result<Vec<Value>> {
     let agent: PathBuf = match std::env::var_os("FAILOVER_BIN") {
         Some(path) => path.into(),
         None => lab::machine::binary("failover")?,
     };
-    // Without HAProxy, which need not be installed.
     let output = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .args(["takeover", "--runs", "1", "--fault", "link-cut"])
-        .args(["--traffic", "udp", "--forward", "nat"])
-        .args(["--system", "failover-default", "--json", "-"])
+        .args(arguments.split_whitespace())
+        .args(["--json", "-"])
         .env("FAILOVER_BIN", agent)
         .stdin(Stdio::null())
         .output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{said}");
     let rows: Vec<Value> = serde_json::from_slice(&output.stdout).context("no JSON array")?;
-    ensure!(rows.len() == 1, "{rows:#?}");
-    for key in KEYS {
-        ensure!(rows[0].get(key).is_some(), "no {key} in {:#}", rows[0]);
-    }
-    for key in ["silence_us", "takeover_us"] {
-        for figure in ["min", "p50", "p99", "max"] {
-            let us = rows[0][key][figure].as_u64();
-            ensure!(
-                us.is_some_and(|us| us > 0),
-                "no {key}.{figure}: {}\n{said}",
-                rows[0]
-            );
+    for row in &rows {
+        for key in keys {
+            ensure!(row.get(key).is_some(), "no {key} in {row:#}");
         }
     }
-    ensure!(rows[0]["runs"] == 1, "{}", rows[0]);
+    Ok(rows)
+}
+
+/// These are summaries of times that were really measured.
+fn ensure_times(row: &Value, keys: &[&str]) -> Result<()> {
+    for key in keys {
+        for figure in ["min", "p50", "p99", "max"] {
+            let us = row[key][figure].as_u64();
+            ensure!(us.is_some_and(|us| us > 0), "no {key}.{figure}: {row:#}");
+        }
+    }
     Ok(())
 }

@@ -35,8 +35,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Build and run a benchmark (needs root); ARGS go to it, e.g. `takeover --runs
-    /// 5`.
+    /// Build and run a benchmark (needs root): `takeover` or `accuracy`; ARGS
+    /// go to it, e.g. `takeover --runs 5`.
     #[command(disable_help_flag = true)]
     Bench {
         /// Passed on unchanged.

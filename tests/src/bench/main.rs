@@ -4,16 +4,20 @@
 //! Everything that is set up is owned by guards, so that it is removed however a
 //! benchmark ends: done, failed, interrupted, by a panic.
 
+mod accuracy;
 mod drawing;
+mod events;
 mod output;
 mod service;
 mod settings;
 mod statistics;
+mod status;
 mod takeover;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
 use lab::Interrupt;
 
@@ -27,18 +31,32 @@ enum Bench {
     /// How long a client is without service when the primary fails: with us, and
     /// with the fastest proxy.
     Takeover(takeover::Arguments),
+    /// How often a healthy backend is taken for dead, and how soon a dead one is, for
+    /// a grid of settings, on a director under stress.
+    Accuracy(accuracy::Arguments),
+    /// What takes memory away in `accuracy`.
+    #[command(name = accuracy::MEMORY_PRESSURE, hide = true)]
+    MemoryPressure,
 }
 
 fn main() -> ExitCode {
-    let bench = Bench::parse();
+    match Bench::parse() {
+        Bench::Takeover(arguments) => measure(|interrupt| takeover::run(&arguments, interrupt)),
+        Bench::Accuracy(arguments) => measure(|interrupt| accuracy::run(&arguments, interrupt)),
+        // It has nothing to clean up: any signal ends it.
+        Bench::MemoryPressure => {
+            accuracy::memory_pressure().map_or_else(|error| fail(&error), |never| match never {})
+        }
+    }
+}
+
+/// Has `work` clean up also when it is interrupted.
+fn measure(work: impl FnOnce(&Interrupt) -> Result<()>) -> ExitCode {
     let interrupt = match Interrupt::catch() {
         Ok(interrupt) => interrupt,
         Err(error) => return fail(&error),
     };
-    let done = match &bench {
-        Bench::Takeover(arguments) => takeover::run(arguments, &interrupt),
-    };
-    match done {
+    match work(&interrupt) {
         Ok(()) => ExitCode::SUCCESS,
         // Whatever failed, it failed because it was interrupted: Ctrl-C reaches
         // the processes in the lab too.

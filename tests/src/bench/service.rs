@@ -20,6 +20,14 @@ pub(crate) struct Service<'a> {
     pub(crate) backends: &'a [(String, IpAddr)],
 }
 
+/// Checks that say nothing while something is measured: the heartbeats decide.
+pub(crate) const SLOW_CHECKS: &str = r#"
+    [[service.check]]
+    kind = "icmp"
+    interval = "60s"
+    timeout = "60s"
+"#;
+
 impl Service<'_> {
     /// The tables. The service goes back to a better backend at once.
     pub(crate) fn tables(&self) -> String {

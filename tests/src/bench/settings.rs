@@ -1,5 +1,6 @@
 //! The setting of our heartbeats.
 
+use std::fmt;
 use std::time::Duration;
 
 use failover_user::config::Heartbeat;
@@ -42,6 +43,17 @@ impl Settings {
     }
 }
 
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            interval,
+            timeout,
+            fall,
+        } = self;
+        write!(f, "{interval:?}/{timeout:?}, fall {fall}")
+    }
+}
+
 /// Whole microseconds.
 pub(crate) fn us(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
@@ -61,6 +73,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A number above zero, such as of minutes; at most a week of them.
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "write a number".to_owned())?;
+    if number > 0.0 && number <= 10_080.0 {
+        Ok(number)
+    } else {
+        Err("write a number above 0, at most 10080".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +99,21 @@ mod tests {
             ("1h", None),
         ] {
             assert_eq!(duration(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn positive_numbers() {
+        for (text, expected) in [
+            ("0.2", Some(0.2)),
+            ("10", Some(10.0)),
+            ("0", None),
+            ("-1", None),
+            ("NaN", None),
+            ("inf", None),
+            ("1m", None),
+        ] {
+            assert_eq!(positive(text).ok(), expected, "{text}");
         }
     }
 
