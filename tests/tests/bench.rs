@@ -34,6 +34,17 @@ const ACCURACY: [&str; 10] = [
     "detection_us",
 ];
 
+const SENDER: [&str; 8] = [
+    "backends",
+    "peer",
+    "interval_us",
+    "wanted_per_s",
+    "answered_per_s",
+    "thread_user_percent",
+    "thread_system_percent",
+    "agent_percent",
+];
+
 #[test]
 fn takeover() -> Result<()> {
     // Without HAProxy, which need not be installed.
@@ -63,6 +74,18 @@ fn accuracy() -> Result<()> {
             "no {key}: {}",
             rows[0]
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn sender() -> Result<()> {
+    // More than one service, and both peers.
+    let rows = rows("sender --seconds 0.3 --backends 20 --interval 5ms", &SENDER)?;
+    let peers: Vec<_> = rows.iter().map(|row| row["peer"].clone()).collect();
+    ensure!(peers == ["wire", "host"], "{rows:#?}");
+    for row in &rows {
+        ensure!(row["answered_per_s"].as_f64() > Some(0.0), "{row}");
     }
     Ok(())
 }

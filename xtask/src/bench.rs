@@ -61,6 +61,7 @@ mod tests {
             ("takeover --system=failover", false),
             ("takeover --help", false),
             ("accuracy", false),
+            ("sender --seconds 3", false),
             ("", false),
         ] {
             let args: Vec<_> = line.split_whitespace().map(OsString::from).collect();

@@ -35,7 +35,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Build and run a benchmark (needs root): `takeover` or `accuracy`; ARGS
+    /// Build and run a benchmark (needs root): `takeover`, `accuracy` or `sender`; ARGS
     /// go to it, e.g. `takeover --runs 5`.
     #[command(disable_help_flag = true)]
     Bench {

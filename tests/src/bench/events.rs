@@ -92,6 +92,11 @@ pub(crate) fn is_doubt(what: &What) -> bool {
     matches!(what, What::Doubt { begins: true, .. })
 }
 
+/// Whether a backend was taken for dead.
+pub(crate) fn is_death(what: &What) -> bool {
+    matches!(what, What::Expired { .. })
+}
+
 fn push(list: &Mutex<Vec<Event>>, event: Event) {
     list.lock()
         .unwrap_or_else(PoisonError::into_inner)

@@ -8,6 +8,7 @@ mod accuracy;
 mod drawing;
 mod events;
 mod output;
+mod sender;
 mod service;
 mod settings;
 mod statistics;
@@ -34,6 +35,8 @@ enum Bench {
     /// How often a healthy backend is taken for dead, and how soon a dead one is, for
     /// a grid of settings, on a director under stress.
     Accuracy(accuracy::Arguments),
+    /// What it takes to send heartbeats to many backends, or to few very often.
+    Sender(sender::Arguments),
     /// What takes memory away in `accuracy`.
     #[command(name = accuracy::MEMORY_PRESSURE, hide = true)]
     MemoryPressure,
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     match Bench::parse() {
         Bench::Takeover(arguments) => measure(|interrupt| takeover::run(&arguments, interrupt)),
         Bench::Accuracy(arguments) => measure(|interrupt| accuracy::run(&arguments, interrupt)),
+        Bench::Sender(arguments) => measure(|interrupt| sender::run(&arguments, interrupt)),
         // It has nothing to clean up: any signal ends it.
         Bench::MemoryPressure => {
             accuracy::memory_pressure().map_or_else(|error| fail(&error), |never| match never {})
