@@ -38,11 +38,19 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use self::rescue::Rescue;
 
-use self::{beats::Beats, leases::Leases, socket::Socket};
+use self::{beats::Beats, leases::Leases, pace::WakeUp, socket::Socket};
 use crate::{config, dataplane::kernel::Entries};
 
 /// Longest sleep, nanoseconds: how long a drop waits for the thread.
 const NAP: u64 = 50_000_000;
+
+/// How long before a lease runs out the thread is awake: as long as it takes a sleeping
+/// one to run, nearly always. Nanoseconds.
+const VIGIL: u64 = 60_000;
+
+/// Time from one vigil to the next, nanoseconds. Where answers take longer than an
+/// interval, every turn has a lease that is about to run out.
+const VIGILS: u64 = 10_000_000;
 
 /// A backend that heartbeats are sent to.
 #[derive(Clone, Debug)]
@@ -155,10 +163,23 @@ fn run(
     // A packet that was on its way past the lease when it was latched may have noted its
     // SYN after the first visit: there is a second one.
     let mut visited = Vec::new();
+    let mut vigil_after = 0;
     while !stop.load(Ordering::Relaxed) {
-        let nap = now() + NAP;
-        let planned = beats.next().map_or(nap, |next| next.min(nap));
-        sleep_until(planned);
+        let nap = WakeUp {
+            at: now() + NAP,
+            is_reminder: false,
+        };
+        let next = beats.next().filter(|next| next.at < nap.at).unwrap_or(nap);
+        let planned = next.at;
+        if next.is_reminder && planned >= vigil_after {
+            vigil_after = planned + VIGILS;
+            sleep_until(planned.saturating_sub(VIGIL));
+            while now() < planned {
+                std::hint::spin_loop();
+            }
+        } else {
+            sleep_until(planned);
+        }
         beats.wake(planned, &mut socket, &now);
         let dead = beats.take_dead();
         if let Some(rescue) = rescue {

@@ -10,7 +10,7 @@ use super::{
     Notice, Target,
     frame::{Frame, Words},
     leases::{Due, Leases},
-    pace::Pace,
+    pace::{Pace, WakeUp},
     socket::{BATCH, Outgoing, Wire},
 };
 use crate::dataplane::kernel::Way;
@@ -108,7 +108,7 @@ impl Beats {
     }
 
     /// When to wake up; none: never.
-    pub(super) fn next(&self) -> Option<u64> {
+    pub(super) fn next(&self) -> Option<WakeUp> {
         self.pace.next()
     }
 

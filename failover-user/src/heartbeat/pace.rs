@@ -15,6 +15,14 @@ const GAPS: u64 = 16;
 /// A pause after each turn that leaves the CPU to others, however late we are.
 const REST: u64 = 10_000;
 
+/// The next wake-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WakeUp {
+    pub(super) at: u64,
+    /// It is to look at a lease that runs out then.
+    pub(super) is_reminder: bool,
+}
+
 /// The queue of turns.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -59,11 +67,23 @@ impl Pace {
     }
 
     /// When to wake up; none: never.
-    pub(super) fn next(&self) -> Option<u64> {
+    pub(super) fn next(&self) -> Option<WakeUp> {
         let Reverse((due, _)) = self.queue.peek()?;
-        let turn = self.not_before.max(*due);
-        let reminder = self.reminders.peek();
-        Some(reminder.map_or(turn, |Reverse((at, _))| turn.min(self.rested.max(*at))))
+        let turn = WakeUp {
+            at: self.not_before.max(*due),
+            is_reminder: false,
+        };
+        let reminder = self.reminders.peek().map(|Reverse((at, _))| WakeUp {
+            at: self.rested.max(*at),
+            is_reminder: true,
+        });
+        Some(reminder.map_or(turn, |reminder| {
+            if reminder.at < turn.at {
+                reminder
+            } else {
+                turn
+            }
+        }))
     }
 
     /// Asks for a wake-up at `at`, which is before the member's next turn.

@@ -132,7 +132,7 @@ impl World {
     fn run(&mut self, time: u64) {
         let clock = Rc::clone(&self.wire.clock);
         let end = clock.get() + time;
-        while let Some(next) = self.beats.next()
+        while let Some(WakeUp { at: next, .. }) = self.beats.next()
             && next < end
         {
             clock.set(clock.get().max(next));

@@ -7,7 +7,7 @@ const MS: u64 = 1_000_000;
 /// had a turn when.
 fn run(pace: &mut Pace, late: u64, end: u64) -> Vec<(u64, usize)> {
     let mut turns = Vec::new();
-    while let Some(next) = pace.next()
+    while let Some(WakeUp { at: next, .. }) = pace.next()
         && next + late < end
     {
         let now = next + late;
@@ -101,5 +101,38 @@ fn it_rests_however_late_it_is() {
     let mut pace = Pace::new(vec![100 * US; 10], 0);
     while pace.due(0).is_some() {}
     pace.rest(0, 3 * MS);
-    assert_eq!(pace.next(), Some(3 * MS + REST));
+    assert_eq!(pace.next(), Some(turn(3 * MS + REST)));
+}
+
+const fn turn(at: u64) -> WakeUp {
+    WakeUp {
+        at,
+        is_reminder: false,
+    }
+}
+
+#[test]
+fn reminders_come_between_turns() {
+    let reminder = |at| WakeUp {
+        at,
+        is_reminder: true,
+    };
+    let mut pace = Pace::new(vec![MS, MS], 0);
+    assert_eq!(pace.due(0), Some(0));
+    pace.rest(0, 0);
+    assert_eq!(pace.next(), Some(turn(MS / 2)));
+    pace.remind(0, MS / 2 + 7);
+    assert_eq!(pace.next(), Some(turn(MS / 2)), "a turn is before it");
+    pace.remind(1, 300_000);
+    pace.remind(0, 5_000);
+    for (now, next, reminded) in [
+        (4_999, reminder(REST), None),
+        (REST, reminder(REST), Some(0)),
+        (REST, reminder(300_000), None),
+        (300_000, reminder(300_000), Some(1)),
+        (300_000, turn(MS / 2), None),
+    ] {
+        assert_eq!(pace.next(), Some(next), "{now}");
+        assert_eq!(pace.reminder(now), reminded, "{now}");
+    }
 }
