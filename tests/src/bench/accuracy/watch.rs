@@ -1,11 +1,10 @@
 //! The time in which nothing is wrong: whatever is taken for dead is alive.
 
-use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use failover_user::event::{Timeline, What};
+use failover_user::event::{Event, Timeline, What};
 use lab::Interrupt;
 
 use super::death::{Cause, Death};
@@ -34,13 +33,23 @@ pub(super) struct Watch {
     pub(super) load: Load,
 }
 
-/// The deaths so far.
+/// What is told of deaths, until all of it is there: the data path and the sender each
+/// have a way of their own to the agent, so that it is not told in order.
 #[derive(Debug, Default)]
-struct Deaths {
-    all: Vec<Death>,
-    takeovers: u64,
-    /// Backends that are out.
-    out: BTreeSet<String>,
+struct Told {
+    expired: Vec<Expired>,
+    /// Who was eligible again, and when.
+    recovered: Vec<(String, u64)>,
+    /// Who lost the service, and when the hold was set that took it away.
+    takeovers: Vec<(String, Option<u64>)>,
+}
+
+#[derive(Debug)]
+struct Expired {
+    backend: String,
+    timeline: Timeline,
+    /// How long the first unanswered heartbeat was with the backend.
+    held: Option<Duration>,
 }
 
 /// Watches for so long, from the start of `stress` on. The first `known` events were
@@ -56,14 +65,12 @@ pub(super) fn watch(
 ) -> Result<Watch> {
     let begin = Instant::now();
     let before = world.counters()?;
-    let mut deaths = Deaths::default();
+    let mut told = Told::default();
     let mut heard = known;
-    let mut hear = |stops: &[Stop], mirror: &Mirror| -> Result<()> {
+    let mut hear = |mirror: &Mirror| -> Result<()> {
         for event in world.events.since(heard) {
             heard += 1;
-            deaths.hear(&event.what, stops, settings, |backend, timeline| {
-                mirror.held(backend, timeline)
-            })?;
+            told.hear(event, |backend, timeline| mirror.held(backend, timeline))?;
         }
         Ok(())
     };
@@ -72,18 +79,20 @@ pub(super) fn watch(
         stress.check().with_context(|| world.agent.log())?;
         mirror.check()?;
         thread::sleep(TURN.min(duration));
-        hear(&stress.stops(), mirror)?;
+        hear(mirror)?;
     }
     let after = world.counters()?;
     let load = stress.load()?;
     world.events.catch_up(&world.agent)?;
-    hear(&stress.stops(), mirror)?;
+    hear(mirror)?;
+    let elapsed = begin.elapsed();
+    let (deaths, takeovers) = told.conclude(settings, &stress.stops());
     Ok(Watch {
-        elapsed: begin.elapsed(),
+        elapsed,
         answered: after.answered.saturating_sub(before.answered),
         counted_ms: after.uptime_ms.saturating_sub(before.uptime_ms),
-        deaths: deaths.all,
-        takeovers: deaths.takeovers,
+        deaths,
+        takeovers,
         doubts: count(&world.events.since(known), is_doubt),
         load,
     })
@@ -97,26 +106,24 @@ impl Watch {
     }
 }
 
-impl Deaths {
-    /// Takes in an event. `held` is how long the first unanswered heartbeat of a death
-    /// was with the backend.
+impl Told {
+    /// Takes in an event. `held` is asked at once: the ports are soon forgotten.
     fn hear(
         &mut self,
-        what: &What,
-        stops: &[Stop],
-        settings: Settings,
+        event: Event,
         held: impl FnOnce(&str, &Timeline) -> Result<Option<Duration>>,
     ) -> Result<()> {
-        match what {
+        match event.what {
             What::Expired { backend, timeline } => {
-                let held = held(backend, timeline)?;
-                let alone = !self.out.is_empty();
-                let death = Death::new(backend, timeline, settings, held, alone, stops);
-                self.all.push(death);
-                self.out.insert(backend.clone());
+                let held = held(&backend, &timeline)?;
+                self.expired.push(Expired {
+                    backend,
+                    timeline,
+                    held,
+                });
             }
             What::Holds { backend, holds, .. } if holds.is_empty() => {
-                self.out.remove(backend);
+                self.recovered.push((backend, event.monotonic_ns));
             }
             What::Takeover {
                 service,
@@ -124,16 +131,51 @@ impl Deaths {
                 timeline,
                 ..
             } if service == SERVICE => {
-                let latched_ns = timeline.as_ref().map(|timeline| timeline.latched_ns);
-                let mut deaths = self.all.iter();
-                let death = deaths
-                    .rfind(|death| death.backend == *from && Some(death.latched_ns) == latched_ns);
-                let excused = death.is_some_and(|death| death.cause != Cause::OurSide);
-                self.takeovers += u64::from(!excused);
+                let latched_ns = timeline.map(|timeline| timeline.latched_ns);
+                self.takeovers.push((from, latched_ns));
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// All deaths, and how many takeovers followed from one that was our side's fault, or
+    /// from none.
+    fn conclude(&self, settings: Settings, stops: &[Stop]) -> (Vec<Death>, u64) {
+        let death = |expired: &Expired| {
+            let Expired {
+                backend,
+                timeline,
+                held,
+            } = expired;
+            let alone = self.is_alone(expired);
+            Death::new(backend, timeline, settings, *held, alone, stops)
+        };
+        let deaths: Vec<_> = self.expired.iter().map(death).collect();
+        let is_excused = |(from, latched_ns): &&(String, Option<u64>)| {
+            deaths.iter().any(|death| {
+                death.backend == *from
+                    && Some(death.latched_ns) == *latched_ns
+                    && death.cause != Cause::OurSide
+            })
+        };
+        let excused = self.takeovers.iter().filter(is_excused).count();
+        let takeovers = (self.takeovers.len() - excused) as u64;
+        (deaths, takeovers)
+    }
+
+    /// Whether another backend was out when this one was taken for dead.
+    fn is_alone(&self, expired: &Expired) -> bool {
+        let at_ns = expired.timeline.latched_ns;
+        self.expired.iter().any(|other| {
+            let since_ns = other.timeline.latched_ns;
+            let mut recovered = self.recovered.iter();
+            other.backend != expired.backend
+                && since_ns <= at_ns
+                && !recovered.any(|(backend, back_ns)| {
+                    *backend == other.backend && (since_ns..=at_ns).contains(back_ns)
+                })
+        })
     }
 }
 
@@ -180,26 +222,32 @@ mod tests {
             let is_held = timeline.latched_ns > 10;
             Ok(is_held.then(|| Duration::from_millis(1)))
         };
-        let mut deaths = Deaths::default();
-        for what in [
-            expired("primary", 1),
-            takeover(SERVICE, 1),
-            takeover("bulk", 1),
-            expired("standby", 2),
-            eligible("standby"),
-            eligible("primary"),
-            expired("primary", 11),
-            takeover(SERVICE, 11),
-            eligible("primary"),
+        let mut told = Told::default();
+        for (at_ns, what) in [
+            // Told before the death that was before it.
+            (3, expired("standby", 2)),
+            (3, expired("primary", 1)),
+            (3, takeover(SERVICE, 1)),
+            (3, takeover("bulk", 1)),
+            (5, eligible("standby")),
+            (6, eligible("primary")),
+            (8, expired("standby", 7)),
+            (9, eligible("standby")),
+            (12, expired("primary", 11)),
+            (12, takeover(SERVICE, 11)),
+            (13, eligible("primary")),
             // By nothing that is known.
-            takeover(SERVICE, 12),
+            (15, takeover(SERVICE, 14)),
         ] {
-            deaths.hear(&what, &[], Settings::DEFAULT, held)?;
+            told.hear(Event::new(Duration::from_nanos(at_ns), what), held)?;
         }
-        let causes: Vec<_> = deaths.all.iter().map(|death| death.cause).collect();
-        assert_eq!(causes, [Cause::OurSide, Cause::Alone, Cause::Backend]);
-        assert_eq!(deaths.takeovers, 2);
-        assert!(deaths.out.is_empty());
+        let (deaths, takeovers) = told.conclude(Settings::DEFAULT, &[]);
+        let causes: Vec<_> = deaths.iter().map(|death| death.cause).collect();
+        assert_eq!(
+            causes,
+            [Cause::Alone, Cause::OurSide, Cause::OurSide, Cause::Backend]
+        );
+        assert_eq!(takeovers, 2);
         Ok(())
     }
 }
