@@ -142,9 +142,13 @@ impl Host {
             .eth0
             .as_ref()
             .context("eth0 of this host belongs to the agent")?;
-        let before = clock::now_ns();
-        port.swap(program)?;
-        Ok(before)
+        self.namespace.run(|| {
+            // Or others are let before. The thread ends with this.
+            prefer_this_thread();
+            let before = clock::now_ns();
+            port.swap(program)?;
+            Ok(before)
+        })
     }
 
     /// By netlink, not by a process, whose start would take longer than the
