@@ -4,16 +4,18 @@ use std::net::IpAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nix::net::if_::if_nametoindex;
+use rtnetlink::LinkUnspec;
 use rtnetlink::packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    DefaultNla, ErrorMessage, NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::BridgePortState;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkProtoInfoBridge};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use rtnetlink::{LinkBridgePort, LinkUnspec};
 
 use crate::clock;
 use crate::iproute::ip;
@@ -21,6 +23,9 @@ use crate::machine::prefer_this_thread;
 use crate::namespace::Namespace;
 use crate::topology::{Family, Plan};
 use crate::xdp::{Port, Program};
+
+/// From when a cable is out until the carrier is gone: a card takes milliseconds too.
+const CARRIER: Duration = Duration::from_millis(5);
 
 /// A namespace with the interface `eth0` (the director may have `eth1`) on a
 /// bridge.
@@ -163,10 +168,9 @@ impl Host {
                 if up { link.up() } else { link.down() }.build(),
             )];
             if !up {
-                // A cable is out at once. The kernel takes some hundred microseconds to
-                // bring a port down, and lets packets through until the end of it.
-                let disable = LinkBridgePort::new(index).state(BridgePortState::Disabled);
-                requests.insert(0, RouteNetlinkMessage::NewLink(disable.build()));
+                // A cable is out at once. The kernel takes some hundred microseconds of
+                // every CPU to bring a port down, and lets packets through meanwhile.
+                requests.insert(0, RouteNetlinkMessage::SetLink(disable(index)));
             }
             let requests: Vec<_> = requests.into_iter().map(encode).collect();
             let socket = Socket::new(NETLINK_ROUTE)?;
@@ -175,7 +179,10 @@ impl Host {
             prefer_this_thread();
             let before = clock::now_ns();
             moment.store(before, Ordering::Release);
-            for request in &requests {
+            for (number, request) in requests.iter().enumerate() {
+                if number > 0 {
+                    thread::sleep(CARRIER);
+                }
                 socket.send(request, 0)?;
                 acknowledged(&socket)?;
             }
@@ -183,6 +190,21 @@ impl Host {
         });
         switched.with_context(|| format!("cannot switch the port of {}", self.name()))
     }
+}
+
+/// Has a port of a bridge forward nothing, as `bridge link set dev PORT state 0` does.
+fn disable(index: u32) -> LinkMessage {
+    /// `IFLA_BRPORT_STATE` and `BR_STATE_DISABLED` (linux/if_link.h, if_bridge.h).
+    const STATE: u16 = 1;
+    const DISABLED: u8 = 0;
+    let state = DefaultNla::new(STATE, vec![DISABLED]);
+    let mut message = LinkMessage::default();
+    message.header.interface_family = AddressFamily::Bridge;
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::ProtoInfoBridge(vec![
+        LinkProtoInfoBridge::Other(state),
+    ]));
+    message
 }
 
 /// A request that the kernel acknowledges.

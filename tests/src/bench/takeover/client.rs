@@ -4,6 +4,7 @@
 //! call in it. It wakes for every request at a real-time priority but does not
 //! spin: the lab's hosts need the processors too.
 
+mod stamp;
 mod stream;
 mod tcp;
 mod udp;

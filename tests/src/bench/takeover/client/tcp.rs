@@ -2,19 +2,21 @@
 //! holds up no other.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, IoSliceMut, Write as _};
 use std::net::SocketAddr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{MsgFlags, recvmsg};
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Socket, Type};
 
+use super::stamp::Stamps;
 use super::{Pace, Shared, parse};
 use crate::takeover::seen::{Outcome, Request};
 use lab::clock;
@@ -33,6 +35,7 @@ pub(super) fn run(to: SocketAddr, mut pace: Pace, shared: &Shared) -> Result<Vec
     let mut connections = Connections {
         to,
         shared,
+        stamps: Stamps::new()?,
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
         most: usize::try_from(files()?.saturating_sub(OTHER_FILES))?,
         requests: Vec::new(),
@@ -62,6 +65,7 @@ pub(super) fn run(to: SocketAddr, mut pace: Pace, shared: &Shared) -> Result<Vec
 struct Connections<'a> {
     to: SocketAddr,
     shared: &'a Shared,
+    stamps: Stamps,
     epoll: Epoll,
     /// That may be open at once.
     most: usize,
@@ -74,6 +78,7 @@ struct Connection {
     socket: Socket,
     connected: bool,
     answer: Vec<u8>,
+    stamps: Stamps,
 }
 
 impl Connections<'_> {
@@ -85,6 +90,7 @@ impl Connections<'_> {
         let socket = Socket::new(Domain::for_address(self.to), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
+        Stamps::turn_on(&socket)?;
         let number = self.requests.len();
         let events = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         self.epoll
@@ -103,6 +109,7 @@ impl Connections<'_> {
                     socket,
                     connected: false,
                     answer: Vec::new(),
+                    stamps: self.stamps,
                 };
                 self.open.insert(number, connection);
             }
@@ -180,30 +187,39 @@ impl Connection {
             }
         }
         match self.read() {
-            Ok(true) => Some(match parse(&self.answer) {
-                Some((host, echoed)) if echoed == number => shared.answered(now, host),
+            Ok(Some(at_ns)) => Some(match parse(&self.answer) {
+                Some((host, echoed)) if echoed == number => shared.answered(at_ns, host),
                 _ => Outcome::Reset,
             }),
-            Ok(false) => None,
+            Ok(None) => None,
             Err(_) => Some(Outcome::Reset),
         }
     }
 
-    /// Whether the line is complete.
-    fn read(&mut self) -> io::Result<bool> {
+    /// When the line was complete, if it is.
+    fn read(&mut self) -> Result<Option<u64>> {
         let mut buffer = [0; 64];
+        let mut space = nix::cmsg_space!(TimeSpec);
         loop {
-            match self.socket.read(&mut buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(length) => self.answer.extend_from_slice(&buffer[..length]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Ok(self.answer.ends_with(b"\n"));
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+            let mut slices = [IoSliceMut::new(&mut buffer)];
+            let received = recvmsg::<()>(
+                self.socket.as_raw_fd(),
+                &mut slices,
+                Some(&mut space),
+                MsgFlags::MSG_DONTWAIT,
+            );
+            let message = match received {
+                Ok(message) => message,
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let length = message.bytes;
+            ensure!(length > 0, "the end comes before the end of the line");
+            let at_ns = self.stamps.arrival(&message)?;
+            self.answer.extend_from_slice(&buffer[..length]);
             if self.answer.ends_with(b"\n") {
-                return Ok(true);
+                return Ok(Some(at_ns));
             }
         }
     }

@@ -1,8 +1,4 @@
 //! One datagram a request, all from one socket.
-//!
-//! The kernel stamps the answers when they arrive. So the thread need not wake
-//! for them, and its own delay, some tens of microseconds, is not part of the
-//! result.
 
 use std::io::IoSliceMut;
 use std::net::{SocketAddr, UdpSocket};
@@ -11,12 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
-};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime};
 
+use super::stamp::Stamps;
 use super::{Pace, Shared, parse};
 use crate::takeover::seen::{Outcome, Request};
 use lab::clock;
@@ -33,11 +27,11 @@ pub(super) fn run(to: SocketAddr, mut pace: Pace, shared: &Shared) -> Result<Vec
     let socket = UdpSocket::bind(any)?;
     socket.set_nonblocking(true)?;
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
-    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    Stamps::turn_on(&socket)?;
     let mut inbox = Inbox {
         socket: &socket,
         from: to,
-        realtime_ahead_ns: realtime_ahead_ns()?,
+        stamps: Stamps::new()?,
         space: nix::cmsg_space!(TimeSpec),
     };
 
@@ -67,8 +61,7 @@ pub(super) fn run(to: SocketAddr, mut pace: Pace, shared: &Shared) -> Result<Vec
 struct Inbox<'a> {
     socket: &'a UdpSocket,
     from: SocketAddr,
-    /// What has to be taken off the kernel's stamps, which are wall-clock time.
-    realtime_ahead_ns: i128,
+    stamps: Stamps,
     /// For the stamp.
     space: Vec<u8>,
 }
@@ -94,16 +87,7 @@ impl Inbox<'_> {
             };
             let length = message.bytes;
             let ours = message.address.is_some_and(|source| is(&source, self.from));
-            let stamp = message.cmsgs()?.find_map(|control| match control {
-                ControlMessageOwned::ScmTimestampns(stamp) => Some(nanoseconds(stamp)),
-                _ => None,
-            });
-            let at_ns = match stamp {
-                Some(stamp) => u64::try_from(stamp - self.realtime_ahead_ns)?,
-                // The switch that makes the kernel stamp takes effect a moment
-                // after it is set.
-                None => clock::now_ns(),
-            };
+            let at_ns = self.stamps.arrival(&message)?;
             if ours
                 && let Some((host, sequence)) = parse(&buffer[..length])
                 && let Some(request) = requests.get_mut(sequence)
@@ -118,23 +102,4 @@ impl Inbox<'_> {
 
 fn is(source: &SockaddrStorage, wanted: SocketAddr) -> bool {
     *source == SockaddrStorage::from(wanted)
-}
-
-/// How far the wall clock is ahead of [`clock`]: of a few readings the one that
-/// was disturbed least.
-fn realtime_ahead_ns() -> Result<i128> {
-    let mut best = None;
-    for _ in 0..16 {
-        let before = clock::now_ns();
-        let realtime = nanoseconds(clock_gettime(ClockId::CLOCK_REALTIME)?);
-        let took = clock::now_ns() - before;
-        if best.is_none_or(|(least, _)| took < least) {
-            best = Some((took, realtime - i128::from(before + took / 2)));
-        }
-    }
-    best.map(|(_, ahead)| ahead).context("no clock")
-}
-
-fn nanoseconds(time: TimeSpec) -> i128 {
-    i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec())
 }
