@@ -19,8 +19,11 @@ use super::{
 const PIN_PATH: &str = "/sys/fs/bpf/failover";
 const API: &str = "/run/failover.sock";
 const HOLD_DOWN: Duration = Duration::from_secs(5);
-/// See `docs/detection.md`.
+/// While the agent is away, which is seldom: see `docs/detection.md`.
 const SILENCE: Duration = Duration::from_millis(8);
+/// Where no heartbeats are ever sent: longer than an application pauses to collect its
+/// garbage.
+const SILENCE_ALONE: Duration = Duration::from_millis(100);
 
 /// Shortest silence that is a death. Less passes before any answer that a server
 /// has to think about.
@@ -242,6 +245,7 @@ fn silence(
         (Forward::Dsr, Some(raw)) => {
             Err(source.error(raw.span(), Problem::NotWithDsr { key: "silence" }))
         }
+        (Forward::Nat, None) if heartbeat.is_none() => Ok(Some(SILENCE_ALONE)),
         (Forward::Nat, None) => Ok(Some(SILENCE.max(least))),
         (Forward::Nat, Some(raw)) if raw.get_ref().0 == "off" => Ok(None),
         (Forward::Nat, Some(raw)) => {

@@ -204,6 +204,11 @@ fn what_traffic_shows() {
             (true, Some(ms(20))),
         ),
         (
+            "none of them, by default",
+            "heartbeat = { kind = \"none\" }",
+            (true, Some(ms(100))),
+        ),
+        (
             "none of them",
             "silence = \"1ms\"\nheartbeat = { kind = \"none\" }",
             (true, Some(ms(1))),
