@@ -73,9 +73,8 @@ pub const SYNS_TIME: u64 = 200_000_000;
 
 /// Packets in a row without an answer that are a death while nobody sends
 /// heartbeats, if they took [`Service::silence`](crate::Service::silence) at
-/// least. A few are explained by an acknowledgment that is delayed. A power of two.
+/// least. A few are explained by an acknowledgment that is delayed.
 pub const UNANSWERED: u64 = 32;
-const _: () = assert!(UNANSWERED.is_power_of_two());
 
 // SAFETY: `Pair` is `Pod` for bytemuck: any bytes are a value, and it has no padding.
 #[cfg(feature = "user")]

@@ -51,8 +51,8 @@ extern "C" fn convict(index: u32, pair: u32, silence: u64, syn: u32) -> u32 {
 /// The traffic lease: many packets went to the backend, for a while, and not one
 /// came back; and nobody sends heartbeats, which would know better.
 ///
-/// The clock is read at packets 2, 4, 8, 16 and all from [`UNANSWERED`] on: not at the
-/// first, so that it is never read where every packet has its answer. Between two
+/// The clock is read at packet 2, at every eighth and at all from [`UNANSWERED`] on: not at
+/// the first, so that it is never read where every packet has its answer. Between two
 /// readings counts no more than a quarter of `silence`: in a longer one nobody looked,
 /// because clients were silent too or this host did not run.
 #[inline(always)]
@@ -61,7 +61,7 @@ fn is_silent(backend: *const Backend, pair: *mut Pair, silence: u64) -> bool {
     let count = unsafe { (*pair).unanswered.count } + 1;
     // SAFETY: as above.
     unsafe { (*pair).unanswered.count = count };
-    if count < 2 || (count < UNANSWERED && count & (count - 1) != 0) {
+    if count != 2 && count < UNANSWERED && count % 8 != 0 {
         return false;
     }
     let now = now();
