@@ -41,14 +41,9 @@ impl Rescue {
 
     /// Sends the unanswered SYNs of the backend at `index` to other backends.
     pub(super) fn repeat(&self, index: u32, now: u64, wire: &mut impl Wire) {
-        let recent = |syn: &Syn| {
-            syn.backend == index
-                && syn.sent_at != 0
-                && syn.answered == 0
-                && now < syn.sent_at + RETRANSMISSION
-        };
+        let since = now.saturating_sub(RETRANSMISSION);
         let mut frames = Vec::new();
-        self.syns.visit(recent, |syn| {
+        self.syns.visit_unanswered(index, since, |syn| {
             let Some((to, port)) = self.next(syn, index) else {
                 return;
             };
