@@ -194,7 +194,7 @@ impl Host {
 
 /// Has a port of a bridge forward nothing, as `bridge link set dev PORT state 0` does.
 fn disable(index: u32) -> LinkMessage {
-    /// `IFLA_BRPORT_STATE` and `BR_STATE_DISABLED` (linux/if_link.h, if_bridge.h).
+    /// `IFLA_BRPORT_STATE` and `BR_STATE_DISABLED` (`linux/if_link.h`, `linux/if_bridge.h`).
     const STATE: u16 = 1;
     const DISABLED: u8 = 0;
     let state = DefaultNla::new(STATE, vec![DISABLED]);

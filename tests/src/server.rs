@@ -59,13 +59,13 @@ impl Server {
     /// port for its health checks.
     pub fn start_checked(
         host: &Host,
-        address: IpAddr,
+        addresses: &[IpAddr],
         protocol: Protocol,
         port: u16,
         checks: SocketAddr,
     ) -> Result<Self> {
         let more = ["--http".to_owned(), checks.to_string()];
-        Self::launch(host, &[address], (protocol, port), &more)
+        Self::launch(host, addresses, (protocol, port), &more)
     }
 
     fn launch(

@@ -214,12 +214,13 @@ impl World {
 /// A server, and where it answers checks.
 fn application(host: &Host, traffic: Traffic, forward: Forward, vip: IpAddr) -> Result<Server> {
     let own = host.address(Family::V4);
-    // Where clients' packets arrive and nowhere else: one socket, one thread.
-    let address = match forward {
-        Forward::Nat => own,
-        Forward::Dsr => vip,
+    // Where packets arrive and nowhere else: the fewer threads, the faster it dies. By
+    // DSR clients' packets are for the VIP; checks are for the server's own address.
+    let addresses: &[IpAddr] = match forward {
+        Forward::Nat => &[own],
+        Forward::Dsr => &[vip, own],
     };
     let checks = SocketAddr::new(own, APPLICATION_PORT);
-    Server::start_checked(host, address, traffic.protocol(), PORT, checks)
+    Server::start_checked(host, addresses, traffic.protocol(), PORT, checks)
         .with_context(|| format!("no server on {}", host.name()))
 }
