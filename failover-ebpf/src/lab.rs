@@ -90,6 +90,7 @@ static CLOSING: Array<[u64; 3]> = Array::with_max_entries(1, 0);
 /// The kernel closes a socket: because its owner says so, or has died. Until then
 /// it takes what arrives, however dead its owner is.
 #[cgroup_sock(sock_release)]
+#[expect(clippy::needless_pass_by_value, reason = "the macro passes it so")]
 pub fn closing(ctx: SockContext) -> i32 {
     if let Some(entry) = CLOSING.get_ptr_mut(0) {
         // SAFETY: entries of an array map live as long as the map.
