@@ -32,7 +32,7 @@ pub use verdict::{Action, Verdict};
 /// Version of the map layout. Raised by every change of a type in this crate
 /// or of what a field means: pinned maps of another layout are replaced, never
 /// read.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Most backends an agent can hold: the size of the `BACKENDS` map.
 pub const MAX_BACKENDS: usize = 4096;
@@ -43,5 +43,6 @@ pub const MAX_SERVICES: usize = 16_384;
 /// Most pairs of a service and a backend: the size of the `PAIRS` map.
 pub const MAX_PAIRS: usize = 65_536;
 
-/// Most unanswered SYNs that are remembered: the size of the `SYNS` map.
+/// Most unanswered SYNs that are remembered: the size of the `SYNS` and `SYN_BACKENDS`
+/// maps.
 pub const MAX_SYNS: usize = 4096;

@@ -38,6 +38,9 @@ pub(crate) static PAIRS: Array<Pair, MAX_PAIRS> = Array::new();
 #[btf_map]
 pub(crate) static SYNS: Array<Syn, MAX_SYNS, { BPF_F_MMAPABLE as usize }> = Array::new();
 
+#[btf_map]
+static SYN_BACKENDS: Array<u64, MAX_SYNS, { BPF_F_MMAPABLE as usize }> = Array::new();
+
 /// Room for one look-up of a route: the stack has none.
 #[btf_map]
 pub(crate) static FIB: PerCpuArray<bpf_fib_lookup, 1> = PerCpuArray::new();
@@ -76,6 +79,16 @@ pub(crate) fn count_returned(index: u32, length: usize) {
     if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(index) {
         // SAFETY: as in `count_verdict`.
         add(unsafe { &mut (*counters).returned }, length);
+    }
+}
+
+/// The SYN in a slot waits for the backend at this index; none: for nobody.
+#[inline(always)]
+pub(crate) fn note_waiting(slot: u32, backend: Option<u32>) {
+    if let Some(word) = SYN_BACKENDS.get_ptr_mut(slot) {
+        let waiting = backend.map_or(0, |index| u64::from(index) + 1);
+        // SAFETY: entries of an array map live as long as the map; one aligned word.
+        unsafe { word.write_volatile(waiting) };
     }
 }
 

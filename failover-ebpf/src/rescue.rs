@@ -24,7 +24,7 @@ use crate::{
     context::Context,
     heartbeat::is_next_hop,
     lease::now,
-    maps::{BACKENDS, SYN_SEED, SYNS},
+    maps::{BACKENDS, SYN_SEED, SYNS, note_waiting},
     passive, select,
     service::{self, Match},
 };
@@ -176,6 +176,7 @@ pub(crate) fn sent(slot: u32, index: u32) {
     {
         // SAFETY: entries of an array map live as long as the map; one aligned word.
         unsafe { (&raw mut (*syn).backend).write_volatile(index) };
+        note_waiting(slot, Some(index));
     }
 }
 
@@ -276,6 +277,7 @@ fn is_late(context: &Context) -> Option<bool> {
         return Some(true);
     }
     slot.syn_mut().answered = 1;
+    note_waiting(slot.index, None);
     Some(false)
 }
 

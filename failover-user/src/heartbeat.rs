@@ -69,8 +69,8 @@ pub enum Notice {
     /// A lease is over, and this thread was the first to latch it: what the data
     /// path would put on the ring buffer.
     Expired(News),
-    /// A backend that has expired was answered `rise` times in a row. Told again only
-    /// after [`Notice::Fallen`] or another expiry.
+    /// A backend that has expired was answered `rise` times in a row. Told again now and
+    /// then as long as that and the hold are so: it may have expired anew unseen.
     Risen {
         /// Of the backend.
         index: u32,
@@ -119,12 +119,12 @@ impl Sender {
         let tokens = tokens(targets.len())?;
         let now = now();
         let leases = Leases::arm(entries, targets, &tokens, now);
-        let beats = Beats::new(leases, targets, &tokens, notices.clone(), now);
+        let beats = Beats::new(leases, targets, &tokens, notices.clone(), rescue, now);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("heartbeat".to_owned())
-            .spawn(move || run(beats, socket, rescue.as_ref(), &notices, &stopped))?;
+            .spawn(move || run(beats, socket, &notices, &stopped))?;
         Ok(Self {
             stop,
             thread: Some(thread),
@@ -142,13 +142,7 @@ impl Drop for Sender {
     }
 }
 
-fn run(
-    mut beats: Beats,
-    mut socket: Socket,
-    rescue: Option<&Rescue>,
-    notices: &UnboundedSender<Notice>,
-    stop: &AtomicBool,
-) {
+fn run(mut beats: Beats, mut socket: Socket, notices: &UnboundedSender<Notice>, stop: &AtomicBool) {
     if let Err(error) = socket::real_time() {
         let line = format!(
             "heartbeats are sent without real-time priority ({error}): on a busy host they and \
@@ -160,9 +154,6 @@ fn run(
     // Without real-time priority the kernel rounds wake-ups up by 50 us; with it,
     // this means nothing.
     let _ = prctl::set_timerslack(1);
-    // A packet that was on its way past the lease when it was latched may have noted its
-    // SYN after the first visit: there is a second one.
-    let mut visited = Vec::new();
     let mut vigil_after = 0;
     while !stop.load(Ordering::Relaxed) {
         let nap = WakeUp {
@@ -181,13 +172,6 @@ fn run(
             sleep_until(planned);
         }
         beats.wake(planned, &mut socket, &now);
-        let dead = beats.take_dead();
-        if let Some(rescue) = rescue {
-            for index in visited.iter().chain(&dead) {
-                rescue.repeat(*index, now(), &mut socket);
-            }
-        }
-        visited = dead;
     }
 }
 

@@ -301,7 +301,8 @@ impl Kernel {
     ///
     /// The map cannot be opened.
     pub fn syns(&mut self) -> Result<Syns, KernelError> {
-        Ok(Syns::new(take_data(&mut self.ebpf, "SYNS")?)?)
+        let syns = take_data(&mut self.ebpf, "SYNS")?;
+        Ok(Syns::new(syns, take_data(&mut self.ebpf, "SYN_BACKENDS")?)?)
     }
 
     /// The services once more, for whoever only reads them.

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Notice, Target,
+    Notice, Rescue, Target,
     frame::{Frame, Words},
     leases::{Due, Leases},
     pace::{Pace, WakeUp},
@@ -24,7 +24,6 @@ const QUIET: u64 = 1_000_000_000;
 
 /// The leases, the frames and the queue of turns; `wire` and `clock` are the
 /// outside.
-#[derive(Debug)]
 pub(super) struct Beats {
     leases: Leases,
     pace: Pace,
@@ -38,6 +37,10 @@ pub(super) struct Beats {
     look_at: u64,
     troubles: [Trouble; 3],
     notices: UnboundedSender<Notice>,
+    rescue: Option<Rescue>,
+    /// Backends whose SYNs were repeated at the last wake-up: a packet that was on its way
+    /// past the lease when it was latched may have noted its SYN after that.
+    visited: Vec<u32>,
 }
 
 /// What is sent to one backend.
@@ -73,6 +76,7 @@ impl Beats {
         targets: &[Target],
         tokens: &[u64],
         notices: UnboundedSender<Notice>,
+        rescue: Option<Rescue>,
         now: u64,
     ) -> Self {
         let member = |(target, token): (&Target, &u64)| Member {
@@ -99,12 +103,9 @@ impl Beats {
             look_at: now + LOOK,
             troubles: [Trouble::default(); 3],
             notices,
+            rescue,
+            visited: Vec::new(),
         }
-    }
-
-    /// Indexes of the backends that have expired since the last call.
-    pub(super) fn take_dead(&mut self) -> Vec<u32> {
-        self.leases.take_dead()
     }
 
     /// When to wake up; none: never.
@@ -116,11 +117,14 @@ impl Beats {
     pub(super) fn wake(&mut self, planned: u64, wire: &mut impl Wire, clock: &impl Fn() -> u64) {
         let began = clock();
         let (mut seen, mut now) = (planned, began);
+        let visited = std::mem::take(&mut self.visited);
+        self.repeat_syns(&visited, now, wire);
         loop {
             self.leases.forgive(now.saturating_sub(seen), now);
             while let Some(member) = self.pace.reminder(now) {
                 self.leases.look_at(member, now, &mut self.told);
             }
+            self.rescue_clients(now, wire);
             while self.batch.len() < BATCH
                 && let Some(member) = self.pace.due(began)
             {
@@ -137,10 +141,26 @@ impl Beats {
             self.send(now, wire, clock);
             now = clock();
         }
+        self.rescue_clients(now, wire);
         if now >= self.look_at {
             self.look(now, wire);
         }
         self.pace.rest(began, now);
+    }
+
+    /// Clients wait for those that have just died: this goes before everything else.
+    fn rescue_clients(&mut self, now: u64, wire: &mut impl Wire) {
+        let dead = self.leases.take_dead();
+        self.repeat_syns(&dead, now, wire);
+        self.visited.extend(dead);
+    }
+
+    fn repeat_syns(&self, dead: &[u32], now: u64, wire: &mut impl Wire) {
+        if let Some(rescue) = &self.rescue {
+            for index in dead {
+                rescue.repeat(*index, now, wire);
+            }
+        }
     }
 
     /// The turn of one backend.

@@ -44,18 +44,15 @@ impl Rescue {
         let since = now.saturating_sub(RETRANSMISSION);
         let mut frames = Vec::new();
         self.syns.visit_unanswered(index, since, |syn| {
-            let Some((to, port)) = self.next(syn, index) else {
-                return;
-            };
+            let (to, port) = self.next(syn, index)?;
             let way = self.entries.way(to);
             let address = self.entries.address(to);
             if way.ifindex == 0 {
-                return;
+                return None;
             }
-            if let Some(frame) = frame(syn, address, port, (way.src_mac, way.dst_mac)) {
-                syn.backend = to;
-                frames.push(Outgoing::new(0, None, way.egress, &frame));
-            }
+            let frame = frame(syn, address, port, (way.src_mac, way.dst_mac))?;
+            frames.push(Outgoing::new(0, None, way.egress, &frame));
+            Some(to)
         });
         let mut left = frames.as_slice();
         while !left.is_empty() {

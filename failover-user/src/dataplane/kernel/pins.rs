@@ -15,10 +15,11 @@ use log::{info, warn};
 use super::KernelError;
 
 /// The maps that outlive the agent.
-pub(super) const PINNED_MAPS: [&str; 7] = [
+pub(super) const PINNED_MAPS: [&str; 8] = [
     "SERVICES",
     "PAIRS",
     "SYNS",
+    "SYN_BACKENDS",
     "REVERSE",
     "BACKENDS",
     "VERDICTS",
@@ -92,6 +93,7 @@ pub(super) fn discard_incompatible(maps: &Path) -> Result<(), KernelError> {
             "BACKENDS" => (4, size_of::<Backend>(), MAX_BACKENDS),
             "PAIRS" => (4, size_of::<Pair>(), MAX_PAIRS),
             "SYNS" => (4, size_of::<Syn>(), MAX_SYNS),
+            "SYN_BACKENDS" => (4, size_of::<u64>(), MAX_SYNS),
             "VERDICTS" => (4, size_of::<Counter>(), Verdict::COUNT),
             _ => (4, size_of::<BackendCounters>(), MAX_BACKENDS),
         }

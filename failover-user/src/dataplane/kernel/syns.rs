@@ -1,4 +1,4 @@
-//! The `SYNS` map, mapped into memory.
+//! The `SYNS` and `SYN_BACKENDS` maps, mapped into memory.
 
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
@@ -13,73 +13,105 @@ use super::{super::MapError, maps::failed};
 
 /// The SYNs of clients that backends have not answered.
 pub struct Syns {
+    slots: Table,
+    /// For each slot the index of the backend plus one.
+    backends: Table,
+}
+
+struct Table {
     memory: MmapRaw,
     _map: MapData,
 }
 
 impl Syns {
-    pub(super) fn new(map: MapData) -> Result<Self, MapError> {
-        let memory = MmapOptions::new()
-            .len(MAX_SYNS * size_of::<Syn>())
-            .map_raw(map.fd().as_fd().as_raw_fd())
-            .map_err(|error| failed("open", "SYNS", &error))?;
-        Ok(Self { memory, _map: map })
+    /// Of the maps `SYNS` and `SYN_BACKENDS`.
+    pub(super) fn new(slots: MapData, backends: MapData) -> Result<Self, MapError> {
+        Ok(Self {
+            slots: Table::new(slots, "SYNS", size_of::<Syn>())?,
+            backends: Table::new(backends, "SYN_BACKENDS", size_of::<u64>())?,
+        })
     }
 
     /// Shows `change` every SYN that `wanted` wants, while nobody else can look at
     /// it. One that the data path is at is left out.
-    pub fn visit(&self, wanted: impl Fn(&Syn) -> bool, change: impl FnMut(&mut Syn)) {
-        // SAFETY: valid; what is read in the middle of a write is looked at again.
-        self.look(
-            |slot| wanted(&unsafe { slot.read_volatile() }),
-            &wanted,
-            change,
-        );
-    }
-
-    /// The same for those that went to the backend at `index` at `since` or later,
-    /// nanoseconds, and are unanswered. Quicker: of all others it reads a few words.
-    pub fn visit_unanswered(&self, index: u32, since: u64, change: impl FnMut(&mut Syn)) {
-        let since = since.max(1);
-        let peek = |slot: *const Syn| {
-            // SAFETY: valid and aligned; as above.
-            unsafe {
-                (&raw const (*slot).backend).read_volatile() == index
-                    && (&raw const (*slot).sent_at).read_volatile() >= since
-                    && (&raw const (*slot).answered).read_volatile() == 0
+    pub fn visit(&self, wanted: impl Fn(&Syn) -> bool, mut change: impl FnMut(&mut Syn)) {
+        for index in 0..MAX_SYNS {
+            // SAFETY: valid; what is read in the middle of a write is looked at again.
+            if wanted(&unsafe { self.slot(index).read_volatile() }) {
+                self.look(index, &wanted, |syn| {
+                    change(syn);
+                    None
+                });
             }
-        };
-        let wanted = |syn: &Syn| syn.backend == index && syn.sent_at >= since && syn.answered == 0;
-        self.look(peek, wanted, change);
+        }
     }
 
-    /// `peek` is a look before a slot is taken: most are free or somebody else's.
-    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
+    /// Shows `change` those that went to the backend at `index` at `since` or later,
+    /// nanoseconds, and are unanswered; it returns the index of the backend they go to
+    /// now, if it sends them to another. As above, but quicker: of all others it reads one
+    /// word.
+    pub fn visit_unanswered(
+        &self,
+        index: u32,
+        since: u64,
+        mut change: impl FnMut(&mut Syn) -> Option<u32>,
+    ) {
+        let since = since.max(1);
+        let wanted = |syn: &Syn| syn.backend == index && syn.sent_at >= since && syn.answered == 0;
+        for place in 0..MAX_SYNS {
+            if self.waiting(place).load(Ordering::Relaxed) == u64::from(index) + 1 {
+                self.look(place, &wanted, &mut change);
+            }
+        }
+    }
+
     fn look(
         &self,
-        peek: impl Fn(*const Syn) -> bool,
-        wanted: impl Fn(&Syn) -> bool,
-        mut change: impl FnMut(&mut Syn),
+        index: usize,
+        wanted: &impl Fn(&Syn) -> bool,
+        mut change: impl FnMut(&mut Syn) -> Option<u32>,
     ) {
-        for index in 0..MAX_SYNS {
-            // SAFETY: inside the mapping, which holds MAX_SYNS slots and is page-aligned.
-            let slot = unsafe { self.memory.as_mut_ptr().cast::<Syn>().add(index) };
-            if !peek(slot) {
-                continue;
-            }
-            // SAFETY: valid and aligned, and nobody writes the word but atomically.
-            let taken = unsafe { AtomicU64::from_ptr(&raw mut (*slot).taken) };
-            if taken.swap(1, Ordering::Acquire) != 0 {
-                continue;
-            }
-            // SAFETY: valid, and ours as long as it is taken.
-            let mut syn = unsafe { slot.read_volatile() };
-            if wanted(&syn) {
-                change(&mut syn);
-                // SAFETY: as above.
-                unsafe { slot.write_volatile(syn) };
-            }
-            taken.store(0, Ordering::Release);
+        let slot = self.slot(index);
+        // SAFETY: valid and aligned, and nobody writes the word but atomically.
+        let taken = unsafe { AtomicU64::from_ptr(&raw mut (*slot).taken) };
+        if taken.swap(1, Ordering::Acquire) != 0 {
+            return;
         }
+        // SAFETY: valid, and ours as long as it is taken.
+        let mut syn = unsafe { slot.read_volatile() };
+        if wanted(&syn) {
+            if let Some(to) = change(&mut syn) {
+                syn.backend = to;
+                self.waiting(index)
+                    .store(u64::from(to) + 1, Ordering::Relaxed);
+            }
+            // SAFETY: as above.
+            unsafe { slot.write_volatile(syn) };
+        }
+        taken.store(0, Ordering::Release);
+    }
+
+    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
+    fn slot(&self, index: usize) -> *mut Syn {
+        assert!(index < MAX_SYNS, "no slot {index}");
+        // SAFETY: inside the mapping, which holds MAX_SYNS slots and is page-aligned.
+        unsafe { self.slots.memory.as_mut_ptr().cast::<Syn>().add(index) }
+    }
+
+    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
+    fn waiting(&self, index: usize) -> &AtomicU64 {
+        assert!(index < MAX_SYNS, "no slot {index}");
+        // SAFETY: inside the mapping, as above; the data path stores whole words.
+        unsafe { AtomicU64::from_ptr(self.backends.memory.as_mut_ptr().cast::<u64>().add(index)) }
+    }
+}
+
+impl Table {
+    fn new(map: MapData, name: &'static str, value: usize) -> Result<Self, MapError> {
+        let memory = MmapOptions::new()
+            .len(MAX_SYNS * value)
+            .map_raw(map.fd().as_fd().as_raw_fd())
+            .map_err(|error| failed("open", name, &error))?;
+        Ok(Self { memory, _map: map })
     }
 }

@@ -109,7 +109,7 @@ impl World {
         let tokens = vec![1; targets.len()];
         let (sender, notices) = unbounded_channel();
         let leases = Leases::arm(entries.clone(), &targets, &tokens, START);
-        let beats = Beats::new(leases, &targets, &tokens, sender, START);
+        let beats = Beats::new(leases, &targets, &tokens, sender, None, START);
         let wire = Recorder {
             entries,
             clock: Rc::new(Cell::new(START)),
