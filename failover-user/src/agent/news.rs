@@ -20,15 +20,18 @@ impl News {
         Ok(Self(registered?))
     }
 
+    /// Looks into the ring before it waits: an agent that was not scheduled for a while
+    /// finds a death there before its runtime has heard that there is something to read,
+    /// and so before what others say of that death.
     pub(super) async fn next(&mut self) -> std::io::Result<Told> {
         loop {
-            let mut ready = self.0.readable_mut().await?;
-            while let Some(item) = ready.get_inner_mut().next() {
+            while let Some(item) = self.0.get_mut().next() {
                 if let Ok(news) = bytemuck::try_pod_read_unaligned(&item) {
                     return Ok(news);
                 }
             }
-            ready.clear_ready();
+            // What comes in between is seen by the next look.
+            self.0.readable_mut().await?.clear_ready();
         }
     }
 }

@@ -124,10 +124,11 @@ impl Controller {
         let Some(backend) = self.by_index(index) else {
             return false;
         };
-        // Known to the data path only: the news of its death got lost.
-        let death = self.backends[backend]
-            .death
-            .get_or_insert_with(|| Death::adopted(0));
+        // About a death whose news is still on its way or got lost, it would undo what we
+        // do not know. It is told again.
+        let Some(death) = &mut self.backends[backend].death else {
+            return false;
+        };
         death.risen = risen;
         self.revive(backend, now)
     }

@@ -317,8 +317,12 @@ fn a_lease_is_over_and_begins_again() {
     world.controller.settle(world.now);
     assert_eq!(world.controller.desired().backends[&0].holds, 0);
 
-    // Refused connections: heartbeats are no proof, accepted connections are.
+    // Before the news of a death that is its own.
     world.controller.take_events();
+    assert!(!world.controller.risen(0, true, world.now));
+    assert_eq!(world.controller.take_events(), []);
+
+    // Refused connections: heartbeats are no proof, accepted connections are.
     assert!(world.controller.expired(&news(Signal::Refused, 0), None));
     let proof = world
         .controller

@@ -21,6 +21,9 @@ use crate::dataplane::kernel::{Entries, Terms, Way};
 /// nanoseconds. Linux reports it to one address once a second (`icmp_ratelimit`).
 const REFUSALS: u64 = 2_000_000_000;
 
+/// Time from one [`Notice::Risen`] about a backend to the next, nanoseconds.
+const AGAIN: u64 = 100_000_000;
+
 /// The leases of all backends; a member is the place of one in the list.
 #[derive(Debug)]
 pub(super) struct Leases {
@@ -65,7 +68,8 @@ struct Lease {
 struct Recovery {
     /// Turns in a row that found an answer.
     streak: u32,
-    risen: bool,
+    /// When the agent was told last that it is back.
+    risen_at: Option<u64>,
     /// For datagrams: since when its port was not reported closed.
     quiet_since: u64,
 }
@@ -350,14 +354,17 @@ impl Lease {
             }
         };
         let recovery = self.expired.as_mut()?;
-        if recovery.risen && fallen {
-            recovery.risen = false;
-            Some(Notice::Fallen { index })
-        } else if !recovery.risen && !fallen && risen {
-            recovery.risen = true;
-            Some(Notice::Risen { index })
-        } else {
-            None
+        match recovery.risen_at {
+            Some(_) if fallen => {
+                recovery.risen_at = None;
+                Some(Notice::Fallen { index })
+            }
+            None if fallen => None,
+            told if risen && told.is_none_or(|at| now.saturating_sub(at) >= AGAIN) => {
+                recovery.risen_at = Some(now);
+                Some(Notice::Risen { index })
+            }
+            Some(_) | None => None,
         }
     }
 }
@@ -366,7 +373,7 @@ impl Recovery {
     const fn new(now: u64) -> Self {
         Self {
             streak: 0,
-            risen: false,
+            risen_at: None,
             quiet_since: now,
         }
     }

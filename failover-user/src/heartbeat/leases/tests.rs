@@ -311,7 +311,12 @@ fn rise_and_fall_again() {
         world.run(u64::from(RISE + 2) * INTERVAL),
         std::slice::from_ref(&risen)
     );
-    assert_eq!(world.run(50 * INTERVAL), [], "told once");
+    assert_eq!(world.run(50 * INTERVAL), [], "not all the time");
+    assert_eq!(
+        world.run(AGAIN),
+        std::slice::from_ref(&risen),
+        "but now and then: it may have expired anew between two turns"
+    );
     world.silent[0] = true;
     assert_eq!(world.run(3 * TIMEOUT), [fallen]);
     world.silent[0] = false;
