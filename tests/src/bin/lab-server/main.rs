@@ -1,6 +1,8 @@
 //! The server that runs on the lab's hosts. It says `ready` once it listens, and
 //! puts its host's name into every answer.
 
+mod lines;
+
 use std::convert::Infallible;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
@@ -19,7 +21,6 @@ use lab::closing::PRIORITY;
 use lab::machine::prefer_this_thread;
 use lab::server::{Protocol, READY};
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 #[derive(Parser)]
@@ -81,7 +82,7 @@ fn bind(protocol: Protocol, address: SocketAddr, name: Arc<str>) -> Result<Job> 
         Protocol::Tcp => {
             let listener = TcpListener::bind(address)?;
             setsockopt(&listener, sockopt::Priority, &PRIORITY)?;
-            Box::new(move || accept_all(listener, |stream| echo_lines(stream, Arc::clone(&name))))
+            Box::new(move || lines::serve(listener, &name))
         }
         Protocol::Http => {
             let listener = TcpListener::bind(address)?;
@@ -140,17 +141,6 @@ where
             tokio::spawn(serve(stream));
         }
     })
-}
-
-async fn echo_lines(mut stream: TcpStream, name: Arc<str>) {
-    let (read, mut write) = stream.split();
-    let mut lines = BufReader::new(read).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let answer = format!("{name} {line}\n");
-        if write.write_all(answer.as_bytes()).await.is_err() {
-            return;
-        }
-    }
 }
 
 async fn discard(mut stream: TcpStream) {
