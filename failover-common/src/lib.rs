@@ -43,6 +43,5 @@ pub const MAX_SERVICES: usize = 16_384;
 /// Most pairs of a service and a backend: the size of the `PAIRS` map.
 pub const MAX_PAIRS: usize = 65_536;
 
-/// Most unanswered SYNs that are remembered: the size of the `SYNS` and `SYN_BACKENDS`
-/// maps.
+/// Most unanswered SYNs that are remembered: the size of the `SYNS` map.
 pub const MAX_SYNS: usize = 4096;

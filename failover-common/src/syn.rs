@@ -15,9 +15,9 @@ pub const SYN_WAYS: u32 = 4;
 /// `taken` in one atomic operation, and gives it back with a release store of 0;
 /// who finds it taken goes without.
 ///
-/// Which backend a SYN waits for also stands in `SYN_BACKENDS`, by the slot's index: the
-/// backend's index plus one, 0 for none. It is a hint, 8 bytes a slot, so that whoever looks
-/// for the SYNs of one backend reads 32 KiB in a row and not the whole table.
+/// Which backend a SYN waits for also stands in `SYN_BACKENDS`, one array of words by the
+/// slot's index: the backend's index plus one, 0 for none. It is a hint, so that whoever
+/// looks for the SYNs of one backend reads 8 KiB in a row and not the whole table.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct Syn {

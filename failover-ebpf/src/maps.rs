@@ -39,7 +39,7 @@ pub(crate) static PAIRS: Array<Pair, MAX_PAIRS> = Array::new();
 pub(crate) static SYNS: Array<Syn, MAX_SYNS, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
-static SYN_BACKENDS: Array<u64, MAX_SYNS, { BPF_F_MMAPABLE as usize }> = Array::new();
+static SYN_BACKENDS: Array<[u16; MAX_SYNS], 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 /// Room for one look-up of a route: the stack has none.
 #[btf_map]
@@ -85,10 +85,13 @@ pub(crate) fn count_returned(index: u32, length: usize) {
 /// The SYN in a slot waits for the backend at this index; none: for nobody.
 #[inline(always)]
 pub(crate) fn note_waiting(slot: u32, backend: Option<u32>) {
-    if let Some(word) = SYN_BACKENDS.get_ptr_mut(slot) {
-        let waiting = backend.map_or(0, |index| u64::from(index) + 1);
-        // SAFETY: entries of an array map live as long as the map; one aligned word.
-        unsafe { word.write_volatile(waiting) };
+    if let Some(words) = SYN_BACKENDS.get_ptr_mut(0) {
+        #[expect(clippy::cast_possible_truncation, reason = "below MAX_BACKENDS")]
+        let waiting = backend.map_or(0, |index| index as u16 + 1);
+        let word = words.cast::<u16>();
+        // SAFETY: entries of an array map live as long as the map, which is this long; one
+        // aligned word.
+        unsafe { word.add(slot as usize % MAX_SYNS).write_volatile(waiting) };
     }
 }
 

@@ -151,6 +151,13 @@ fn run(mut beats: Beats, mut socket: Socket, notices: &UnboundedSender<Notice>, 
         // Nobody listens: the agent ends.
         let _ = notices.send(Notice::Trouble(line));
     }
+    if let Err(error) = socket::keep_in_memory() {
+        let line = format!(
+            "the agent's memory is not locked ({error}): where memory is short, heartbeats \
+             may be late; give the agent CAP_IPC_LOCK"
+        );
+        let _ = notices.send(Notice::Trouble(line));
+    }
     // Without real-time priority the kernel rounds wake-ups up by 50 us; with it,
     // this means nothing.
     let _ = prctl::set_timerslack(1);

@@ -2,6 +2,7 @@
 //! workspace's binaries, and an end to what crashed runs left behind.
 
 use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -101,6 +102,22 @@ pub fn prefer_this_thread() {
     let lowest = libc::sched_param { sched_priority: 1 };
     // SAFETY: the call reads `lowest`, which outlives it, and nothing else.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) };
+}
+
+/// Keeps every processor from sleeping while it is held (PM QoS): the lab's hosts share
+/// a few that would sleep between two packets, and to wake a virtual one takes tens of
+/// microseconds. None: this kernel has no such device.
+pub fn stay_awake() -> Result<Option<File>> {
+    let path = "/dev/cpu_dma_latency";
+    let mut file = match File::options().write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot open {path}")),
+    };
+    // Microseconds that a wake-up may take (Documentation/power/pm_qos_interface.rst).
+    file.write_all(&0_i32.to_ne_bytes())
+        .with_context(|| format!("cannot write {path}"))?;
+    Ok(Some(file))
 }
 
 fn stale_names(directory: &str) -> Vec<String> {

@@ -124,24 +124,31 @@ impl Beats {
             while let Some(member) = self.pace.reminder(now) {
                 self.leases.look_at(member, now, &mut self.told);
             }
-            self.rescue_clients(now, wire);
+            if self.rescue_clients(now, wire) {
+                now = clock();
+            }
+            let stamped = now;
             while self.batch.len() < BATCH
                 && let Some(member) = self.pace.due(began)
             {
                 self.visit(member, now, wire);
+                if self.rescue_clients(now, wire) {
+                    now = clock();
+                }
             }
+            let over = self.batch.is_empty();
+            seen = now;
+            self.send(stamped, wire, clock);
+            // After what clients wait for: it wakes the agent, which wants a processor too.
             for notice in self.told.drain(..) {
                 // Nobody listens any more: the agent ends.
                 let _ = self.notices.send(notice);
             }
-            if self.batch.is_empty() {
+            if over {
                 break;
             }
-            seen = now;
-            self.send(now, wire, clock);
             now = clock();
         }
-        self.rescue_clients(now, wire);
         if now >= self.look_at {
             self.look(now, wire);
         }
@@ -149,10 +156,12 @@ impl Beats {
     }
 
     /// Clients wait for those that have just died: this goes before everything else.
-    fn rescue_clients(&mut self, now: u64, wire: &mut impl Wire) {
+    /// Returns whether there were any; then some time has passed.
+    fn rescue_clients(&mut self, now: u64, wire: &mut impl Wire) -> bool {
         let dead = self.leases.take_dead();
         self.repeat_syns(&dead, now, wire);
-        self.visited.extend(dead);
+        self.visited.extend(&dead);
+        !dead.is_empty()
     }
 
     fn repeat_syns(&self, dead: &[u32], now: u64, wire: &mut impl Wire) {
@@ -195,7 +204,7 @@ impl Beats {
         self.leases.stamp(member, sequence, now);
     }
 
-    /// Sends the batch, whose frames were noted at `stamped`.
+    /// Sends the batch, whose frames were noted at `stamped` or later.
     fn send(&mut self, stamped: u64, wire: &mut impl Wire, clock: &impl Fn() -> u64) {
         let mut first = 0;
         while first < self.batch.len() {

@@ -138,6 +138,18 @@ impl Wire for Socket {
     }
 }
 
+/// Brings all memory of the process in and keeps it there: under memory pressure, and
+/// on the first death ever, no page of what deals with it must be fetched.
+pub(super) fn keep_in_memory() -> io::Result<()> {
+    // What is mapped later, such as the stack of a thread, only as far as it is used.
+    let (now, later) = (libc::MCL_CURRENT, libc::MCL_FUTURE | libc::MCL_ONFAULT);
+    // SAFETY: both only ask for memory.
+    Errno::result(unsafe { libc::mlockall(now) })?;
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::mlockall(later) })?;
+    Ok(())
+}
+
 /// Has the calling thread run before everything else that wants this CPU.
 pub(super) fn real_time() -> io::Result<()> {
     let parameters = libc::sched_param {

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, value_parser};
-use lab::{Forward, Interrupt};
+use lab::{Forward, Interrupt, machine};
 
 use self::cell::{Cell, Plan};
 use self::client::Traffic;
@@ -89,6 +89,12 @@ pub(crate) struct Arguments {
 /// at all, is a result.
 pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     require_root()?;
+    let awake = machine::stay_awake()?;
+    if awake.is_none() {
+        say(format_args!(
+            "this kernel cannot keep processors from sleeping: times are longer, for all systems"
+        ));
+    }
     let mut rows = Vec::new();
     for traffic in arguments.traffic() {
         for forward in arguments.forward() {

@@ -93,7 +93,7 @@ pub(super) fn discard_incompatible(maps: &Path) -> Result<(), KernelError> {
             "BACKENDS" => (4, size_of::<Backend>(), MAX_BACKENDS),
             "PAIRS" => (4, size_of::<Pair>(), MAX_PAIRS),
             "SYNS" => (4, size_of::<Syn>(), MAX_SYNS),
-            "SYN_BACKENDS" => (4, size_of::<u64>(), MAX_SYNS),
+            "SYN_BACKENDS" => (4, size_of::<[u16; MAX_SYNS]>(), 1),
             "VERDICTS" => (4, size_of::<Counter>(), Verdict::COUNT),
             _ => (4, size_of::<BackendCounters>(), MAX_BACKENDS),
         }

@@ -2,7 +2,7 @@
 
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU16, AtomicU64, Ordering},
 };
 
 use aya::maps::MapData;
@@ -28,7 +28,7 @@ impl Syns {
     pub(super) fn new(slots: MapData, backends: MapData) -> Result<Self, MapError> {
         Ok(Self {
             slots: Table::new(slots, "SYNS", size_of::<Syn>())?,
-            backends: Table::new(backends, "SYN_BACKENDS", size_of::<u64>())?,
+            backends: Table::new(backends, "SYN_BACKENDS", size_of::<u16>())?,
         })
     }
 
@@ -58,8 +58,9 @@ impl Syns {
     ) {
         let since = since.max(1);
         let wanted = |syn: &Syn| syn.backend == index && syn.sent_at >= since && syn.answered == 0;
+        let waiting = waiting_for(index);
         for place in 0..MAX_SYNS {
-            if self.waiting(place).load(Ordering::Relaxed) == u64::from(index) + 1 {
+            if self.waiting(place).load(Ordering::Relaxed) == waiting {
                 self.look(place, &wanted, &mut change);
             }
         }
@@ -83,7 +84,7 @@ impl Syns {
             if let Some(to) = change(&mut syn) {
                 syn.backend = to;
                 self.waiting(index)
-                    .store(u64::from(to) + 1, Ordering::Relaxed);
+                    .store(waiting_for(to), Ordering::Relaxed);
             }
             // SAFETY: as above.
             unsafe { slot.write_volatile(syn) };
@@ -99,11 +100,16 @@ impl Syns {
     }
 
     #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
-    fn waiting(&self, index: usize) -> &AtomicU64 {
+    fn waiting(&self, index: usize) -> &AtomicU16 {
         assert!(index < MAX_SYNS, "no slot {index}");
         // SAFETY: inside the mapping, as above; the data path stores whole words.
-        unsafe { AtomicU64::from_ptr(self.backends.memory.as_mut_ptr().cast::<u64>().add(index)) }
+        unsafe { AtomicU16::from_ptr(self.backends.memory.as_mut_ptr().cast::<u16>().add(index)) }
     }
+}
+
+/// What stands for a backend in `SYN_BACKENDS`.
+fn waiting_for(index: u32) -> u16 {
+    u16::try_from(index + 1).unwrap_or(0)
 }
 
 impl Table {

@@ -3,6 +3,7 @@
 use lab::{Family, Lab};
 
 use super::client::Traffic;
+use super::fault::Fault;
 use super::world::{APPLICATION_PORT, PORT};
 use crate::service::Service;
 use crate::settings::Settings;
@@ -10,13 +11,40 @@ use crate::settings::Settings;
 /// The service's name.
 pub(super) const SERVICE: &str = "bench";
 
-/// What sees a process that died or hangs; the heartbeats see its host.
-const CHECK: &str = r#"interval = "10ms"
-    timeout = "10ms"
-    fall = 2"#;
+/// How often an application is asked whether it works; the heartbeats see its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Checks {
+    /// Every 10 ms: something else sees the fault.
+    Slow,
+    /// Every millisecond, as `HAProxy` does: nothing else sees it.
+    Fast,
+}
+
+impl Checks {
+    pub(super) fn for_fault(fault: Fault) -> Self {
+        if fault == Fault::ProcessStopped {
+            Self::Fast
+        } else {
+            Self::Slow
+        }
+    }
+
+    /// Both the interval and the timeout.
+    fn interval(self) -> &'static str {
+        match self {
+            Self::Slow => "10ms",
+            Self::Fast => "1ms",
+        }
+    }
+}
 
 /// What follows the `[agent]` table. Without settings the agent's own heartbeats.
-pub(super) fn config(lab: &Lab, traffic: Traffic, settings: Option<Settings>) -> String {
+pub(super) fn config(
+    lab: &Lab,
+    traffic: Traffic,
+    settings: Option<Settings>,
+    checks: Checks,
+) -> String {
     let backends: Vec<_> = lab
         .backends()
         .map(|host| (host.name().to_owned(), host.address(Family::V4)))
@@ -31,13 +59,14 @@ pub(super) fn config(lab: &Lab, traffic: Traffic, settings: Option<Settings>) ->
         },
         forward: lab.options().forward,
         heartbeat: &settings.map(Settings::table).unwrap_or_default(),
-        checks: &checks(traffic),
+        checks: &tables(traffic, checks),
         backends: &backends,
     }
     .tables()
 }
 
-fn checks(traffic: Traffic) -> String {
+fn tables(traffic: Traffic, checks: Checks) -> String {
+    let interval = checks.interval();
     let of_the_service = match traffic {
         Traffic::Udp => "icmp",
         Traffic::Tcp | Traffic::Stream => "tcp",
@@ -46,13 +75,17 @@ fn checks(traffic: Traffic) -> String {
         r#"
     [[service.check]]
     kind = "{of_the_service}"
-    {CHECK}
+    interval = "{interval}"
+    timeout = "{interval}"
+    fall = 2
 
     [[service.check]]
     kind = "http"
     port = {APPLICATION_PORT}
     path = "/"
-    {CHECK}
+    interval = "{interval}"
+    timeout = "{interval}"
+    fall = 2
 "#
     )
 }

@@ -9,7 +9,7 @@ use lab::closing::ClosingWatch;
 use lab::{Agent, Family, Forward, Host, Lab, Options, Server};
 
 use super::client::Traffic;
-use super::failover;
+use super::failover::{self, Checks};
 use super::fault::Fault;
 use super::haproxy::Haproxy;
 use super::seen::Death;
@@ -45,6 +45,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The network, the servers and what moves the service between them.
 pub(super) struct World {
     traffic: Traffic,
+    /// Of our heartbeats; none: the agent's own.
+    settings: Option<Settings>,
+    checks: Checks,
     mover: Mover,
     pub(super) primary: Server,
     _standby: Server,
@@ -74,14 +77,19 @@ impl World {
         let vip = lab.vip(Family::V4);
         let application = |host| application(host, traffic, forward, vip);
         let (primary, standby) = (application(&lab.primary)?, application(&lab.standby)?);
-        let agent = |settings| Agent::start(&lab, &failover::config(&lab, traffic, settings));
+        let settings = (system == System::Failover).then_some(settings);
+        let checks = Checks::Slow;
         let mover = match system {
-            System::Failover => Mover::Failover(agent(Some(settings))?),
-            System::FailoverDefault => Mover::Failover(agent(None)?),
+            System::Failover | System::FailoverDefault => {
+                let config = failover::config(&lab, traffic, settings, checks);
+                Mover::Failover(Agent::start(&lab, &config)?)
+            }
             System::Haproxy | System::Haproxy5ms => Mover::Haproxy(Haproxy::start(&lab, system)?),
         };
         Ok(Self {
             traffic,
+            settings,
+            checks,
             mover,
             primary,
             _standby: standby,
@@ -98,7 +106,21 @@ impl World {
     /// Before the first run with this fault.
     pub(super) fn prepare(&mut self, fault: Fault) -> Result<()> {
         match &mut self.mover {
-            Mover::Failover(_) => Ok(()),
+            Mover::Failover(agent) => {
+                let checks = Checks::for_fault(fault);
+                if checks != self.checks {
+                    self.checks = checks;
+                    agent.write_config(&failover::config(
+                        &self.lab,
+                        self.traffic,
+                        self.settings,
+                        checks,
+                    ))?;
+                    agent.terminate()?;
+                    agent.restart()?;
+                }
+                Ok(())
+            }
             Mover::Haproxy(haproxy) => haproxy.prepare(&self.lab, fault),
         }
     }
