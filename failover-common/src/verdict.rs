@@ -49,9 +49,9 @@ pub enum Verdict {
     HeartbeatReset = 19,
     /// Kept: the answer to a heartbeat, the port is closed.
     HeartbeatClosed = 20,
-    /// A refused SYN, sent to another backend out of the interface it came in by.
+    /// A refused SYN or datagram, sent to another backend out of the interface it came in by.
     RescuedTx = 21,
-    /// A refused SYN, sent to another backend out of another interface.
+    /// A refused SYN or datagram, sent to another backend out of another interface.
     RescuedRedirect = 22,
     /// A backend's answer to a SYN that another backend has since: sent back as a
     /// reset.

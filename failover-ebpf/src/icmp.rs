@@ -14,6 +14,9 @@ const ICMPV6: u8 = 58;
 /// Length of the ICMP header, bytes.
 const HEADER: usize = 8;
 
+/// Length of the UDP header, bytes (RFC 768).
+const UDP_HEADER: usize = 8;
+
 const ECHO_REPLY: u8 = 0;
 const ECHO_REPLY_V6: u8 = 129;
 const UNREACHABLE: u8 = 3;
@@ -69,6 +72,12 @@ pub struct Unreachable {
     /// The identification of an IPv4 packet; of an IPv6 packet the flow label's
     /// low sixteen bits.
     pub identification: u16,
+    /// Offset of the message's IP header in the frame, bytes.
+    pub l3: usize,
+    /// Offset of the quoted packet's IP header in the frame, bytes.
+    pub quote: usize,
+    /// Whether the packet is quoted to its end; it has a whole UDP header then.
+    pub is_whole: bool,
 }
 
 /// Reads an ICMP message. `None`: it is none, or none that we understand; IPv4
@@ -93,9 +102,10 @@ pub fn parse<F: Frame + ?Sized>(frame: &F) -> Option<Message> {
                 // Codes: net, host, protocol and port unreachable, and what is
                 // administratively prohibited. Not 4: that is about the size.
                 [UNREACHABLE, code @ (0..=3 | 9 | 10 | 13)] => {
-                    let quoted = HeaderV4::load(frame, icmp + HEADER)?;
-                    let l4 = icmp + HEADER + IPV4;
-                    unreachable(frame, l4, &ip, code == 2 || code == 3, &quoted)
+                    let quote = icmp + HEADER;
+                    let quoted = HeaderV4::load(frame, quote)?;
+                    let by_host = code == 2 || code == 3;
+                    unreachable(frame, (quote, IPV4), l3, &ip, by_host, &quoted)
                 }
                 _ => None,
             }
@@ -109,9 +119,9 @@ pub fn parse<F: Frame + ?Sized>(frame: &F) -> Option<Message> {
             match frame.load::<[u8; 2]>(icmp)? {
                 [ECHO_REPLY_V6, 0] => echo(frame, icmp, ip.source),
                 [UNREACHABLE_V6, code @ (0 | 1 | 3 | 4)] => {
-                    let quoted = HeaderV6::load(frame, icmp + HEADER)?;
-                    let l4 = icmp + HEADER + IPV6;
-                    unreachable(frame, l4, &ip, code == 4, &quoted)
+                    let quote = icmp + HEADER;
+                    let quoted = HeaderV6::load(frame, quote)?;
+                    unreachable(frame, (quote, IPV6), l3, &ip, code == 4, &quoted)
                 }
                 _ => None,
             }
@@ -132,11 +142,13 @@ fn echo<F: Frame + ?Sized>(frame: &F, icmp: usize, source: Address) -> Option<Me
     }))
 }
 
-/// `by_host`: only the host that the packet was for can know it.
+/// `quote`: where the quoted packet begins, and the length of its IP header. `by_host`:
+/// only the host that the packet was for can know it.
 #[inline(always)]
 fn unreachable<F: Frame + ?Sized>(
     frame: &F,
-    l4: usize,
+    (quote, header): (usize, usize),
+    l3: usize,
     ip: &Header,
     by_host: bool,
     quoted: &Header,
@@ -148,7 +160,11 @@ fn unreachable<F: Frame + ?Sized>(
         return None;
     }
     // RFC 792: at least 64 bits of it are quoted.
-    let [[a, b, c, d], sequence] = frame.load::<[[u8; 4]; 2]>(l4)?;
+    let [[a, b, c, d], sequence] = frame.load::<[[u8; 4]; 2]>(quote + header)?;
+    let end = (l3 + usize::from(ip.total_length)).min(frame.length());
+    // RFC 4884, section 4: where it says how long the quote is, something follows.
+    let at = if header == IPV4 { 5 } else { 4 };
+    let [extended] = frame.load::<[u8; 1]>(quote - HEADER + at)?;
     Some(Message::Unreachable(Unreachable {
         reporter: ip.source,
         receiver: ip.destination,
@@ -159,12 +175,19 @@ fn unreachable<F: Frame + ?Sized>(
         destination_port: Be16([c, d]),
         sequence,
         identification: quoted.identification,
+        l3,
+        quote,
+        is_whole: extended == 0
+            && usize::from(quoted.total_length) >= header + UDP_HEADER
+            && quote + usize::from(quoted.total_length) <= end,
     }))
 }
 
 /// What of an IP header matters here.
 struct Header {
     protocol: u8,
+    /// From the IP header on, bytes.
+    total_length: u16,
     identification: u16,
     source: Address,
     destination: Address,
@@ -183,6 +206,7 @@ impl HeaderV4 {
         let [.., s0, s1, s2, s3, d0, d1, d2, d3] = header;
         Some(Header {
             protocol: header[9],
+            total_length: u16::from_be_bytes([header[2], header[3]]),
             identification: u16::from_be_bytes([header[4], header[5]]),
             source: Address::from_v4([s0, s1, s2, s3]),
             destination: Address::from_v4([d0, d1, d2, d3]),
@@ -201,6 +225,7 @@ impl HeaderV6 {
         }
         Some(Header {
             protocol: header.next_header,
+            total_length: header.total_length(),
             identification: u16::from_be_bytes(header.flow_label),
             source: Address(header.source),
             destination: Address(header.destination),

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `lease` decides who is alive, from heartbeats; `passive` adds what clients'
-//! traffic shows; `rescue` keeps a client's SYN until it is answered.
+//! traffic shows; `rescue` keeps a client's SYN until it is answered, `redeliver` turns
+//! the news that a datagram met a closed port into that datagram.
 //!
 //! A stage returns `Err(Verdict)` where the way ends. The entry below is the
 //! one place that turns a verdict into an XDP action and counts it.
@@ -27,6 +28,7 @@ mod heartbeat;
 mod lease;
 mod maps;
 mod passive;
+mod redeliver;
 mod rescue;
 mod rewrite;
 mod select;
@@ -87,6 +89,8 @@ enum Step {
     Accepted,
     /// A backend refuses one.
     Refused,
+    /// News of a client's packet that a backend did not get.
+    Undelivered,
 }
 
 /// The way of nearly every packet. What is rare is on a detour: a function of its
@@ -149,7 +153,13 @@ fn detour(xdp: *mut xdp_md, step: Step) -> Verdict {
     let mut rescued = false;
     match step {
         Step::Done(verdict) => return verdict,
-        Step::Control => return control(xdp),
+        Step::Control => match control(xdp) {
+            // What is quoted becomes the packet again.
+            Step::Undelivered if redeliver::redeliver(xdp) != 0 => rescued = true,
+            Step::Done(verdict) => return verdict,
+            // To the stack.
+            _ => return Verdict::OtherProtocol,
+        },
         Step::Heartbeat => match heartbeat::segment(xdp) {
             // So that the backend forgets the connection at once.
             heartbeat::ACCEPTED if rescue::reset(xdp) != 0 => return Verdict::HeartbeatReset,
@@ -159,7 +169,7 @@ fn detour(xdp: *mut xdp_md, step: Step) -> Verdict {
             // A client or a service may use such a port too.
             _ => {}
         },
-        Step::Syn | Step::Accepted | Step::Refused => {}
+        Step::Syn | Step::Accepted | Step::Refused | Step::Undelivered => {}
     }
     // Each of these looks for itself whether the segment is one for it.
     if matches!(step, Step::Syn | Step::Heartbeat) {
@@ -175,8 +185,8 @@ fn detour(xdp: *mut xdp_md, step: Step) -> Verdict {
         slot = rescue::refused(xdp);
         rescued = slot != rescue::NOWHERE && rescue::repeat(xdp, slot) != 0;
     }
-    // The rest of the path; of a refusal that has become the client's SYN again,
-    // to whoever serves now.
+    // The rest of the path; of what has become a client's packet again, to whoever
+    // serves now.
     match path(xdp, slot) {
         Step::Done(Verdict::ForwardedTx) if rescued => Verdict::RescuedTx,
         Step::Done(Verdict::ForwardedRedirect) if rescued => Verdict::RescuedRedirect,
@@ -189,15 +199,20 @@ fn detour(xdp: *mut xdp_md, step: Step) -> Verdict {
 /// Neither TCP nor UDP: an answer to a heartbeat, news of a packet that was not
 /// delivered, or nothing of ours.
 #[inline(never)]
-fn control(xdp: *mut xdp_md) -> Verdict {
+fn control(xdp: *mut xdp_md) -> Step {
     let context = &Context::new(XdpContext::new(xdp));
-    match icmp::parse(context) {
+    let verdict = match icmp::parse(context) {
         Some(Message::Echo(echo)) => heartbeat::echo(context, &echo),
-        Some(Message::Unreachable(message)) => heartbeat::unreachable(context, &message)
-            .or_else(|| passive::unreachable(context, &message, rescue::is_out)),
+        Some(Message::Unreachable(message)) => {
+            let verdict = heartbeat::unreachable(context, &message);
+            if verdict.is_none() && passive::unreachable(context, &message, rescue::is_out) {
+                return Step::Undelivered;
+            }
+            verdict
+        }
         None => None,
-    }
-    .unwrap_or(Verdict::OtherProtocol)
+    };
+    Step::Done(verdict.unwrap_or(Verdict::OtherProtocol))
 }
 
 #[panic_handler]

@@ -179,8 +179,7 @@ fn parse_v6<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Pac
     if first >> 12 != 6 {
         return Err(Verdict::Malformed);
     }
-    #[expect(clippy::cast_possible_truncation, reason = "40")]
-    let total_length = u16::from_be_bytes(header.payload_length).saturating_add(IPV6 as u16);
+    let total_length = header.total_length();
     check_length(frame, l3, total_length)?;
     let l4 = l3 + IPV6;
     check_l4(header.next_header, usize::from(total_length), IPV6)?;
@@ -221,6 +220,15 @@ pub(crate) struct HeaderV6 {
 }
 
 const _: () = assert!(size_of::<HeaderV6>() == IPV6);
+
+impl HeaderV6 {
+    /// Length of the packet, this header included, bytes.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "40")]
+    pub(crate) fn total_length(&self) -> u16 {
+        u16::from_be_bytes(self.payload_length).saturating_add(IPV6 as u16)
+    }
+}
 
 /// The packet must be all there; the frame may be longer (padding).
 #[inline(always)]

@@ -4,7 +4,7 @@
 
 use failover_common::{
     Backend, Be16, Pair, REFUSED, Reverse, ReverseKey, SYNS, SYNS_TIME, Service, ServiceBackend,
-    Signal, Strikes, UNANSWERED, UNREACHABLE, Verdict,
+    Signal, Strikes, UNANSWERED, UNREACHABLE,
 };
 use failover_ebpf::{
     icmp::Unreachable,
@@ -142,7 +142,7 @@ pub(crate) fn refused(reverse: &Reverse) {
     }
 }
 
-/// A packet could not be delivered. The message goes on to the stack in any case.
+/// A packet could not be delivered. Returns whether the message is credible.
 ///
 /// It must come by the way that leads to the backend, and be for the client: who is
 /// not on a network of ours cannot have such a packet come here, since only the VIP
@@ -152,17 +152,17 @@ pub(crate) fn unreachable(
     context: &Context,
     message: &Unreachable,
     is_out: impl FnOnce(&Reverse, &Unreachable) -> bool,
-) -> Option<Verdict> {
-    let mut key = ReverseKey {
-        address: message.destination,
-        port: message.destination_port,
-        protocol: message.protocol,
-        reserved: [0; 5],
-    };
-    let reverse = service::reverse(&key).or_else(|| {
-        key.port = Be16::ZERO;
-        service::reverse(&key)
-    })?;
+) -> bool {
+    weigh(context, message, is_out).is_some()
+}
+
+#[inline(always)]
+fn weigh(
+    context: &Context,
+    message: &Unreachable,
+    is_out: impl FnOnce(&Reverse, &Unreachable) -> bool,
+) -> Option<()> {
+    let reverse = addressee(message)?;
     let backend = BACKENDS.get_ptr(reverse.index)?;
     if reverse.passive == 0
         || message.receiver != message.source
@@ -181,7 +181,22 @@ pub(crate) fn unreachable(
         begin_anew(pair);
         latch(reverse.index, now, Signal::Unreachable, reverse.pair);
     }
-    None
+    Some(())
+}
+
+/// The backend that a packet was for which could not be delivered, and its service.
+#[inline(always)]
+pub(crate) fn addressee(message: &Unreachable) -> Option<Reverse> {
+    let mut key = ReverseKey {
+        address: message.destination,
+        port: message.destination_port,
+        protocol: message.protocol,
+        reserved: [0; 5],
+    };
+    service::reverse(&key).or_else(|| {
+        key.port = Be16::ZERO;
+        service::reverse(&key)
+    })
 }
 
 #[inline(always)]

@@ -9,9 +9,7 @@
 //! once, and the compiler leaves their arguments as they are.
 
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
-use failover_common::{
-    Address, Be16, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Service, ServiceKey, Syn,
-};
+use failover_common::{Address, Be16, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Syn};
 use failover_ebpf::{
     frame::Frame as _,
     icmp::Unreachable,
@@ -320,7 +318,8 @@ fn to_repeat(context: &Context) -> Option<u32> {
     }
     passive::refused(reverse);
     // Without another one it would go to the same backend, and come back for ever.
-    select::has_other(find(&flow)?, reverse.index).then_some(slot.index)
+    let service = service::at(flow.vip, flow.vip_port, TCP)?;
+    select::has_other(service, reverse.index).then_some(slot.index)
 }
 
 /// Makes a segment the SYN that `slot` remembers, as it came from the client;
@@ -372,21 +371,6 @@ pub(crate) fn is_out(reverse: &Reverse, message: &Unreachable) -> bool {
             && slot.syn().backend == reverse.index
             && slot.syn().sequence == message.sequence
     })
-}
-
-#[inline(always)]
-fn find(flow: &Flow) -> Option<&'static Service> {
-    let mut key = ServiceKey {
-        address: flow.vip,
-        port: flow.vip_port,
-        protocol: TCP,
-        reserved: [0; 5],
-    };
-    if let Some(service) = service::service(&key) {
-        return Some(service);
-    }
-    key.port = Be16::ZERO;
-    service::service(&key)
 }
 
 #[inline(always)]

@@ -24,19 +24,26 @@ pub(crate) fn to_backend(
 ) -> Result<(), Verdict> {
     if service.forward == Forward::Nat as u8 {
         let port = choice.port_for(packet.destination_port);
-        translate(
-            context,
-            packet,
-            Field {
-                v4: IPV4_DESTINATION,
-                v6: IPV6_DESTINATION,
-                port: 2,
-            },
-            (packet.destination, packet.destination_port),
-            (choice.backend().address, port),
-        )?;
+        destination(context, packet, choice.backend().address, port)?;
     }
     ethernet(context, next_hop)
+}
+
+/// Another address and port to go to.
+#[inline(always)]
+pub(crate) fn destination(
+    context: &mut Context,
+    packet: &Packet,
+    address: Address,
+    port: Be16,
+) -> Result<(), Verdict> {
+    let field = Field {
+        v4: IPV4_DESTINATION,
+        v6: IPV6_DESTINATION,
+        port: 2,
+    };
+    let old = (packet.destination, packet.destination_port);
+    translate(context, packet, field, old, (address, port))
 }
 
 /// Towards the client: the VIP and its port as the source.

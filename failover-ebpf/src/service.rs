@@ -1,6 +1,6 @@
 //! Stage 2: which service a packet is for, or whose answer it is.
 
-use failover_common::{Be16, Reverse, ReverseKey, Service, ServiceKey, Verdict};
+use failover_common::{Address, Be16, Reverse, ReverseKey, Service, ServiceKey, Verdict};
 use failover_ebpf::parse::Packet;
 
 use crate::maps::{REVERSE, SERVICES};
@@ -16,20 +16,26 @@ pub(crate) enum Match {
 /// Looks the packet up: its own port first, then every port (0).
 #[inline(always)]
 pub(crate) fn find(packet: &Packet) -> Result<Match, Verdict> {
-    let mut key = ServiceKey {
-        address: packet.destination,
-        port: packet.destination_port,
-        protocol: packet.protocol,
-        reserved: [0; 5],
-    };
-    if let Some(service) = service(&key) {
-        return Ok(Match::Service(service));
-    }
-    key.port = Be16::ZERO;
-    if let Some(service) = service(&key) {
+    if let Some(service) = at(packet.destination, packet.destination_port, packet.protocol) {
         return Ok(Match::Service(service));
     }
     answer(packet).map(Match::Answer).ok_or(Verdict::NoService)
+}
+
+/// The service at an address: of this port, else of every port.
+#[inline(always)]
+pub(crate) fn at(address: Address, port: Be16, protocol: u8) -> Option<&'static Service> {
+    let mut key = ServiceKey {
+        address,
+        port,
+        protocol,
+        reserved: [0; 5],
+    };
+    if let Some(service) = service(&key) {
+        return Some(service);
+    }
+    key.port = Be16::ZERO;
+    service(&key)
 }
 
 /// Whose answer a packet is: the backend's own port first, then every port.
@@ -49,7 +55,7 @@ pub(crate) fn answer(packet: &Packet) -> Option<Reverse> {
 }
 
 #[inline(always)]
-pub(crate) fn service(key: &ServiceKey) -> Option<&'static Service> {
+fn service(key: &ServiceKey) -> Option<&'static Service> {
     let service = SERVICES.get_ptr(key)?;
     // SAFETY: the map is not preallocated: an entry that is replaced lives on
     // until the program that looked it up has ended (RCU).

@@ -253,6 +253,27 @@ fn connects_survive_a_killed_process() -> Result<()> {
     world.served_by("primary")
 }
 
+/// The one datagram that finds the port closed is answered, by the standby.
+#[test]
+fn a_datagram_survives_a_killed_process() -> Result<()> {
+    for two_armed in [false, true] {
+        let options = Options {
+            two_armed,
+            ..Options::default()
+        };
+        let mut world = World::new(options, FAST)?;
+        world.primary[0].kill()?;
+        let payload = "n".repeat(500);
+        let answer = udp_request(&world.lab.client, world.vip(), &payload, SOON);
+        ensure!(
+            answer == Some(format!("standby {payload}")),
+            "{answer:?} {}",
+            world.agent.log()
+        );
+    }
+    Ok(())
+}
+
 /// Nobody sends heartbeats: in `nat` the traffic shows the death, and the next agent
 /// knows of it.
 #[test]

@@ -9,6 +9,8 @@ pub(crate) struct Control {
     pub(crate) frame: Frame,
     /// Type and code (RFC 792, RFC 4443).
     pub(crate) kind: (u8, u8),
+    /// The second word of the header.
+    pub(crate) word: [u8; 4],
     /// What is behind the eight bytes of the header.
     pub(crate) body: Vec<u8>,
 }
@@ -21,6 +23,7 @@ impl Control {
         Self {
             frame,
             kind: (kind, 0),
+            word: [0; 4],
             body: [&index[..], &sequence, &token.to_le_bytes()].concat(),
         }
     }
@@ -37,7 +40,12 @@ impl Control {
             ..lost.clone()
         };
         let body = lost.bytes().split_off(lost.l3());
-        Self { frame, kind, body }
+        Self {
+            frame,
+            kind,
+            word: [0; 4],
+            body,
+        }
     }
 
     /// The bytes on the wire, with every checksum computed in full.
@@ -46,10 +54,10 @@ impl Control {
         let step = self.frame.until_ip();
         let mut bytes = Vec::new();
         let written = if self.frame.source.is_ipv4() {
-            let step = step.icmpv4_raw(kind, code, [0; 4]);
+            let step = step.icmpv4_raw(kind, code, self.word);
             step.write(&mut bytes, &self.body)
         } else {
-            let step = step.icmpv6_raw(kind, code, [0; 4]);
+            let step = step.icmpv6_raw(kind, code, self.word);
             step.write(&mut bytes, &self.body)
         };
         written.expect("a message that can be built");

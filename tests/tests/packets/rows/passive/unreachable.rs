@@ -1,5 +1,7 @@
-//! "Unreachable", from a backend or on its behalf. It goes on to the stack in any
-//! case.
+//! "Unreachable", from a backend or on its behalf: a sign of death, if it is about a
+//! packet that is out. What of it can be delivered to another backend is in
+//! `redelivery`; here the quote is cut, as routers do (RFC 792), and the message goes on
+//! to the stack.
 
 use failover_common::{HeartbeatKind, Signal, Verdict};
 use lab::Family;
@@ -22,19 +24,25 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 /// What went to `server`, as the backend got it.
-fn lost(scene: &Scene, protocol: Protocol, server: Server) -> Frame {
+pub(super) fn lost(scene: &Scene, protocol: Protocol, server: Server) -> Frame {
+    let payload = match protocol {
+        Protocol::Tcp => Vec::new(),
+        Protocol::Udp => b"lost".to_vec(),
+    };
     Frame {
         protocol,
+        payload,
         ..scene.sent(server)
     }
 }
 
 /// From `server` or, with the address of another host, on its behalf.
-fn message(scene: &Scene, server: Server, by: u8, lost: &Frame) -> Control {
+pub(super) fn message(scene: &Scene, server: Server, by: u8, lost: &Frame) -> Control {
     let from = at(scene.family, server.net, by, 0);
     let frame = Frame::new(Protocol::Udp, from, scene.syn.source);
     let frame = frame.macs(mac(server.net, 1), mac(server.net, server.host));
     let mut message = Control::unreachable(frame, lost);
+    message.body.truncate(message.body.len() - 1);
     if by != server.host {
         // A port is not a router's business.
         message.kind = match scene.family {
