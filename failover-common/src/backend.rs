@@ -59,8 +59,10 @@ pub struct Backend {
     /// Interface that frames of the agent's own leave by: with a VLAN the device that
     /// adds the tag. 0: `ifindex`.
     pub egress: u32,
+    /// CPU that noted the newest answer to a heartbeat, plus one; 0: there was none.
+    pub answered_on: u32,
     /// Zero.
-    pub reserved: [u8; 32],
+    pub reserved: [u8; 28],
     /// When each heartbeat was sent, nanoseconds of `CLOCK_MONOTONIC`, by its
     /// sequence number modulo [`RING`].
     pub sent_at: [u64; RING as usize],

@@ -114,6 +114,23 @@ impl Live {
         unsafe { (&raw const (*self.0).witness).read_volatile() }
     }
 
+    /// [`Backend::answered_on`]: the CPU; none: there was no answer.
+    #[inline(always)]
+    #[must_use]
+    pub fn answered_on(self) -> Option<u32> {
+        // SAFETY: as above.
+        let word = unsafe { (&raw const (*self.0).answered_on).read_volatile() };
+        word.checked_sub(1)
+    }
+
+    /// [`Backend::timeout`].
+    #[inline(always)]
+    #[must_use]
+    pub fn timeout(self) -> u64 {
+        // SAFETY: as above.
+        u64::from(unsafe { (&raw const (*self.0).timeout).read_volatile() })
+    }
+
     /// When the heartbeat `sequence` was sent, nanoseconds of `CLOCK_MONOTONIC`; wrong
     /// for one that is older than the ring.
     #[inline(always)]
@@ -150,10 +167,8 @@ impl Live {
         if fall == 0 || pulse.outstanding() < fall.cast_signed() {
             return false;
         }
-        // SAFETY: `new` was promised a valid entry.
-        let timeout = unsafe { (&raw const (*self.0).timeout).read_volatile() };
         let oldest = pulse.oldest();
-        if now.saturating_sub(self.sent_at(oldest)) <= u64::from(timeout) {
+        if now.saturating_sub(self.sent_at(oldest)) <= self.timeout() {
             return false;
         }
         match witness {

@@ -13,7 +13,7 @@ use failover_ebpf::{
 
 use crate::{
     context::Context,
-    lease::{latch, live, now},
+    lease::{cpu, latch, live, now},
     maps::BACKENDS,
 };
 
@@ -164,6 +164,15 @@ fn renew(backend: *const Backend, sequence: u32) -> Verdict {
     let entry = backend.cast_mut();
     // SAFETY: entries of an array map live as long as the map; one aligned word.
     unsafe { (&raw mut (*entry).pulse.answered).write_volatile(sequence) };
+    let here = cpu();
+    // SAFETY: as above.
+    let word = unsafe { &raw mut (*entry).answered_on };
+    // A store only where something changes: the line stays shared between CPUs.
+    // SAFETY: as above.
+    if unsafe { word.read_volatile() } != here + 1 {
+        // SAFETY: as above.
+        unsafe { word.write_volatile(here + 1) };
+    }
     Verdict::HeartbeatAnswered
 }
 

@@ -122,6 +122,7 @@ impl Beats {
         loop {
             self.leases.forgive(now.saturating_sub(seen), now);
             while let Some(member) = self.pace.reminder(now) {
+                self.take_in(member, now, wire);
                 self.leases.look_at(member, now, &mut self.told);
             }
             if self.rescue_clients(now, wire) {
@@ -155,6 +156,13 @@ impl Beats {
         self.pace.rest(began, now);
     }
 
+    /// Before a lease is judged: lets in what may have arrived for it.
+    fn take_in(&self, member: usize, now: u64, wire: &mut impl Wire) {
+        if let Some(cpu) = self.leases.suspect(member, now) {
+            wire.take_in(cpu);
+        }
+    }
+
     /// Clients wait for those that have just died: this goes before everything else.
     /// Returns whether there were any; then some time has passed.
     fn rescue_clients(&mut self, now: u64, wire: &mut impl Wire) -> bool {
@@ -174,6 +182,7 @@ impl Beats {
 
     /// The turn of one backend.
     fn visit(&mut self, member: usize, now: u64, wire: &mut impl Wire) {
+        self.take_in(member, now, wire);
         let Some(Due { sequence, way }) = self.leases.turn(member, now, &mut self.told) else {
             self.members[member].words.way = Way::default();
             return;

@@ -173,6 +173,14 @@ impl Leases {
             .then_some(deadline)
     }
 
+    /// The CPU where an answer may wait that would save a lease which seems to be over.
+    pub(super) fn suspect(&self, member: usize, now: u64) -> Option<u32> {
+        let lease = &self.members[member];
+        let over = lease.is_live() && self.entries.is_over(lease.index, None, now);
+        over.then(|| self.entries.answered_on(lease.index))
+            .flatten()
+    }
+
     /// A look between two turns.
     pub(super) fn look_at(&mut self, member: usize, now: u64, told: &mut Vec<Notice>) {
         let lease = &self.members[member];

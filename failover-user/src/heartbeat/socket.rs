@@ -7,7 +7,13 @@ use std::{
     ptr,
 };
 
-use nix::{errno::Errno, libc};
+use nix::{
+    errno::Errno,
+    libc,
+    sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity},
+    sys::socket::{setsockopt, sockopt},
+    unistd::Pid,
+};
 
 /// Bytes of the longest frame: a SYN with all its options by IPv6 is 114.
 const LONGEST: usize = 128;
@@ -50,6 +56,8 @@ pub(super) trait Wire {
     /// Sends the first frames, at most [`BATCH`], and returns how many; the error
     /// is that of the first one.
     fn send(&mut self, frames: &[Outgoing]) -> Result<usize, Errno>;
+    /// Has the kernel hand to the data path what has arrived on a CPU.
+    fn take_in(&mut self, cpu: u32);
     /// Opens the socket anew.
     fn reopen(&mut self) -> io::Result<()>;
     /// The address that the kernel would send from.
@@ -58,7 +66,11 @@ pub(super) trait Wire {
 
 /// An `AF_PACKET` socket that receives nothing.
 #[derive(Debug)]
-pub(super) struct Socket(OwnedFd);
+pub(super) struct Socket {
+    socket: OwnedFd,
+    /// Where this thread may run.
+    cpus: CpuSet,
+}
 
 impl Socket {
     /// Opens it in the network namespace of the calling thread; needs `CAP_NET_RAW`.
@@ -80,7 +92,8 @@ impl Socket {
                 length,
             )
         })?;
-        Ok(Self(socket))
+        let cpus = sched_getaffinity(Pid::from_raw(0))?;
+        Ok(Self { socket, cpus })
     }
 }
 
@@ -112,13 +125,30 @@ impl Wire for Socket {
         // all of which outlive the call; the kernel writes to `messages` only.
         let sent = Errno::result(unsafe {
             libc::sendmmsg(
-                self.0.as_raw_fd(),
+                self.socket.as_raw_fd(),
                 messages.as_mut_ptr(),
                 libc::c_uint::try_from(count).unwrap_or(0),
                 libc::MSG_DONTWAIT,
             )
         })?;
         usize::try_from(sent).map_err(|_| Errno::EINVAL)
+    }
+
+    /// This thread goes there: it runs once that CPU runs, and its interrupts go first.
+    /// What they left for later is done when a socket's lock is released
+    /// (`local_bh_enable`), which every such option takes.
+    fn take_in(&mut self, cpu: u32) {
+        let this = Pid::from_raw(0);
+        let there = usize::try_from(cpu).unwrap_or(usize::MAX);
+        let mut only = CpuSet::new();
+        let elsewhere = sched_getcpu() != Ok(there);
+        // A CPU that is gone, or not for us: then nothing arrives there, or we cannot look.
+        let moved = elsewhere && only.set(there).is_ok() && sched_setaffinity(this, &only).is_ok();
+        let _ = setsockopt(&self.socket, sockopt::Broadcast, &false);
+        if moved {
+            // Without it the thread would stay there, which does no harm.
+            let _ = sched_setaffinity(this, &self.cpus);
+        }
     }
 
     fn reopen(&mut self) -> io::Result<()> {

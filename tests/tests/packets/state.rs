@@ -9,7 +9,7 @@ use failover_common::{
 };
 use lab::Family;
 
-use crate::world::Server;
+use crate::world::{Server, cpu};
 
 /// The token of every heartbeat.
 pub(crate) const TOKEN: u64 = 0x1122_3344_f000_ff00;
@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) interval: Duration,
     /// None: it is judged alone.
     pub(crate) witness: Option<u32>,
+    /// CPU that noted the newest answer; none: there was none.
+    pub(crate) answered_on: Option<u32>,
     /// How long ago it was held, and when the first packet went past it; none: never.
     pub(crate) held: Option<Duration>,
     pub(crate) passed: Option<Duration>,
@@ -54,6 +56,7 @@ impl Entry {
             age: Duration::ZERO,
             interval: Duration::from_millis(1),
             witness: None,
+            answered_on: None,
             held: None,
             passed: None,
         }
@@ -96,6 +99,7 @@ impl Entry {
             heartbeat_port: Be16::new(self.port),
             heartbeat_kind: self.kind as u8,
             sent_at,
+            answered_on: self.answered_on.map_or(0, |cpu| cpu + 1),
             ..self.server.backend(self.family)
         }
     }
@@ -203,7 +207,10 @@ impl Change {
     pub(crate) fn apply(&self, entry: &mut Backend, after: &Backend, (began, ended): (u64, u64)) {
         let within = |time| (began..=ended).contains(&time);
         match *self {
-            Self::Answered(_, sequence) => entry.pulse.answered = sequence,
+            Self::Answered(_, sequence) => {
+                entry.pulse.answered = sequence;
+                entry.answered_on = cpu() + 1;
+            }
             Self::Expired(_) => {
                 if entry.holds == 0 && within(after.held_at) {
                     entry.held_at = after.held_at;

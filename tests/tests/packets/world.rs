@@ -11,6 +11,8 @@ use failover_common::{Action, Backend, BackendCounters, Counter, LAYOUT, News, P
 use failover_user::dataplane::Maps as _;
 use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Syns};
 use lab::{Family, Namespace, machine};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::frame::Protocol;
 use crate::mortals::{self, MORTALS};
@@ -103,6 +105,18 @@ impl Outcome {
     }
 }
 
+/// Works on one CPU.
+fn on<T>(cpu: u32, work: impl FnOnce() -> T) -> Result<T> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this)?;
+    let mut only = CpuSet::new();
+    only.set(usize::try_from(cpu)?)?;
+    sched_setaffinity(this, &only)?;
+    let result = work();
+    sched_setaffinity(this, &allowed)?;
+    Ok(result)
+}
+
 /// The loaded program and its maps.
 pub(crate) struct World {
     kernel: Kernel,
@@ -126,6 +140,14 @@ pub(crate) fn in_world(work: impl FnOnce(&mut World) -> Result<()> + Send) -> Re
     network::build(&namespace)?;
     let pins = Pins(Path::new(machine::BPFFS).join(namespace.name()));
     namespace.run(|| work(&mut World::load(&pins.0)?))
+}
+
+/// The CPU on which [`World::run`] runs the program.
+pub(crate) fn cpu() -> u32 {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).expect("of this thread");
+    let cpus = 0..u32::try_from(CpuSet::count()).expect("a few hundred");
+    let mut cpus = cpus.filter(|cpu| allowed.is_set(*cpu as usize) == Ok(true));
+    cpus.next().expect("it runs somewhere")
 }
 
 struct Pins(PathBuf);
@@ -171,16 +193,16 @@ impl World {
         let length = u32::try_from(frame.len())?;
         let context = context(length, ingress, 0);
         let mut out = vec![0; frame.len() + 256];
-        let result = self
-            .kernel
-            .program()?
-            .test_run(TestRunOptions {
+        let program = self.kernel.program()?;
+        let result = on(cpu(), || {
+            program.test_run(TestRunOptions {
                 data_in: Some(frame),
                 data_out: Some(&mut out),
                 ctx_in: Some(&context),
                 ..TestRunOptions::new()
             })
-            .with_context(|| format!("{length} bytes, in by {ingress}"))?;
+        })?
+        .with_context(|| format!("{length} bytes, in by {ingress}"))?;
         out.truncate(result.data_size_out as usize);
         let verdict = only_change(&before, &self.counters.verdicts()?, length)?;
         let action = result.return_value;

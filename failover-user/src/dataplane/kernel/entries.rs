@@ -122,6 +122,12 @@ impl Entries {
         self.live(index).sent_at(sequence)
     }
 
+    /// See [`Live::answered_on`].
+    #[must_use]
+    pub fn answered_on(&self, index: u32) -> Option<u32> {
+        self.live(index).answered_on()
+    }
+
     /// See [`Live::is_over`]; `witness` is the index of another backend.
     #[must_use]
     pub fn is_over(&self, index: u32, witness: Option<u32>, now: u64) -> bool {
@@ -315,6 +321,14 @@ impl Entries {
         let entry = self.entry(index);
         // SAFETY: `entry` is valid and aligned.
         unsafe { (&raw mut (*entry).pulse.answered).write_volatile(sequence) };
+    }
+
+    /// Where it would have noted that.
+    #[cfg(test)]
+    pub(crate) fn answer_on(&self, index: u32, cpu: u32) {
+        let entry = self.entry(index);
+        // SAFETY: `entry` is valid and aligned.
+        unsafe { (&raw mut (*entry).answered_on).write_volatile(cpu + 1) };
     }
 
     fn live(&self, index: u32) -> Live {

@@ -25,6 +25,9 @@ struct Recorder {
     /// The interface that the last frame left by, by index.
     left_by: BTreeMap<u32, u32>,
     resets: usize,
+    looked_on_cpu: usize,
+    /// On that CPU there is an answer of backend 10.
+    arrives: bool,
     looked_up: usize,
     reopened: usize,
     routes: bool,
@@ -52,6 +55,14 @@ impl Wire for Recorder {
             }
         }
         said
+    }
+
+    fn take_in(&mut self, cpu: u32) {
+        assert_eq!(cpu, 3);
+        self.looked_on_cpu += 1;
+        if self.arrives {
+            self.entries.answer(10, self.entries.pulse(10).sent);
+        }
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -83,6 +94,10 @@ impl World {
     }
 
     fn of(kind: HeartbeatKind, count: u32) -> Self {
+        Self::with(kind, count, Duration::from_millis(100))
+    }
+
+    fn with(kind: HeartbeatKind, count: u32, timeout: Duration) -> Self {
         let entries = Entries::in_memory();
         let targets: Vec<Target> = (10..10 + count)
             .map(|index| {
@@ -95,7 +110,7 @@ impl World {
                 let heartbeat = Heartbeat {
                     kind,
                     interval: Duration::from_millis(1),
-                    timeout: Duration::from_millis(100),
+                    timeout,
                     ..Heartbeat::DEFAULT
                 };
                 let address = Ipv4Addr::new(10, 0, 0, 2).into();
@@ -118,6 +133,8 @@ impl World {
             sent: Vec::new(),
             left_by: BTreeMap::new(),
             resets: 0,
+            looked_on_cpu: 0,
+            arrives: false,
             looked_up: 0,
             reopened: 0,
             routes: true,
@@ -174,6 +191,22 @@ fn stamp_then_send_then_note() {
         );
     }
     assert_eq!(world.troubles(), [""; 0]);
+}
+
+/// Nobody is dead whose answer has only not been looked at.
+#[test]
+fn what_waits_on_another_cpu_is_taken_in_first() {
+    for arrives in [true, false] {
+        let mut world = World::with(HeartbeatKind::Icmp, 1, Duration::from_millis(10));
+        world.wire.arrives = arrives;
+        world.wire.entries.answer_on(10, 3);
+        world.run(8 * MS);
+        assert_eq!(world.wire.looked_on_cpu, 0, "nothing is suspected");
+        world.run(4 * MS);
+        assert_eq!(world.wire.looked_on_cpu, 1);
+        let expired = world.notices.try_recv();
+        assert_eq!(expired.is_err(), arrives, "{expired:?}");
+    }
 }
 
 #[test]

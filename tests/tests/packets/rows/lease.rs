@@ -11,7 +11,7 @@ use crate::frame::Protocol;
 use crate::mortals::{FIRST, LEASED, SECOND};
 use crate::network::{FRONT, at};
 use crate::state::{Change, Entry, Expired};
-use crate::world::Server;
+use crate::world::{Server, cpu};
 
 pub(super) fn rows() -> Vec<Row> {
     kinds()
@@ -22,6 +22,7 @@ pub(super) fn rows() -> Vec<Row> {
                 kind.numbers(),
                 kind.overrun(),
                 kind.witness(),
+                kind.processors(),
                 kind.held(),
                 kind.last_resort(),
             ]
@@ -262,6 +263,27 @@ impl Kind {
                 &[asks(u32::MAX), second(20, 0)],
             ),
             over("its own witness", &[asks(self.index(FIRST)), second(20, 0)]),
+        ]
+    }
+
+    /// An answer may wait on the CPU that noted the others: from another one, a lease
+    /// that is over is so only after twice the time.
+    fn processors(self) -> Vec<Row> {
+        let after = |milliseconds, on: u32| Entry {
+            age: ms(milliseconds),
+            interval: ms(0),
+            answered_on: Some(on),
+            ..self.dead()
+        };
+        let (here, elsewhere) = (cpu(), cpu() + 1);
+        vec![
+            self.over("answered here before", &[after(1500, here)], (97, 98)),
+            self.kept("answered elsewhere before", after(1500, elsewhere)),
+            self.over(
+                "answered elsewhere, twice as long ago",
+                &[after(2500, elsewhere)],
+                (97, 98),
+            ),
         ]
     }
 
