@@ -61,8 +61,13 @@ pub struct Backend {
     pub egress: u32,
     /// CPU that noted the newest answer to a heartbeat, plus one; 0: there was none.
     pub answered_on: u32,
+    /// Longest packet on the way there, bytes from the IP header on.
+    pub mtu: u32,
+    /// Our own address towards it, the source of what goes there in a tunnel; all
+    /// zero: not known.
+    pub source: Address,
     /// Zero.
-    pub reserved: [u8; 28],
+    pub reserved: [u8; 8],
     /// When each heartbeat was sent, nanoseconds of `CLOCK_MONOTONIC`, by its
     /// sequence number modulo [`RING`].
     pub sent_at: [u64; RING as usize],

@@ -24,7 +24,8 @@ pub use event::{News, NewsKind};
 pub use lease::{HEARTBEAT_PORT, HeartbeatKind, Live, Pulse, Signal, slot};
 pub use pair::{Pair, REFUSED, STRIKE_WINDOW, SYNS, SYNS_TIME, Strikes, UNANSWERED, UNREACHABLE};
 pub use service::{
-    Forward, MAX_BACKENDS_PER_SERVICE, Reverse, ReverseKey, Service, ServiceBackend, ServiceKey,
+    Forward, GUE_PORT, MAX_BACKENDS_PER_SERVICE, Reverse, ReverseKey, Service, ServiceBackend,
+    ServiceKey,
 };
 pub use syn::{MAX_OPTIONS, SYN_WAYS, Syn};
 pub use verdict::{Action, Verdict};
@@ -32,7 +33,7 @@ pub use verdict::{Action, Verdict};
 /// Version of the map layout. Raised by every change of a type in this crate
 /// or of what a field means: pinned maps of another layout are replaced, never
 /// read.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Most backends an agent can hold: the size of the `BACKENDS` map.
 pub const MAX_BACKENDS: usize = 4096;

@@ -29,7 +29,38 @@ pub enum Forward {
     Nat = 0,
     /// Rewrite the destination MAC only; the backend answers the client itself.
     Dsr = 1,
+    /// Put an IP header in front (RFC 2003, RFC 2473); the backend takes it off and
+    /// answers the client itself.
+    Ipip = 2,
+    /// Put an IP and a UDP header in front (GUE, variant 1); as `Ipip` otherwise.
+    Gue = 3,
 }
+
+impl Forward {
+    /// Every way there is.
+    pub const ALL: [Self; 4] = [Self::Nat, Self::Dsr, Self::Ipip, Self::Gue];
+
+    /// The word for it in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Dsr => "dsr",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+        }
+    }
+
+    /// Whether packets reach the backend inside others.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tunnel(forward: u8) -> bool {
+        forward >= Self::Ipip as u8
+    }
+}
+
+/// UDP port that GUE goes to (IANA, Service Name and Port Number Registry).
+pub const GUE_PORT: u16 = 6080;
 
 /// Value of the `SERVICES` map: the backends in the order in which they are
 /// tried. The first eligible one serves.

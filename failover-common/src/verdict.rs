@@ -56,6 +56,13 @@ pub enum Verdict {
     /// A backend's answer to a SYN that another backend has since: sent back as a
     /// reset.
     LateAnswer = 23,
+    /// Sent back as an ICMP error: in its tunnel it would be longer than the way to
+    /// the backend allows.
+    TunnelTooBigAnswered = 24,
+    /// Dropped: as above, but it must not be answered, or too many were.
+    TunnelTooBig = 25,
+    /// Dropped: the driver leaves no room in front of it for the tunnel's headers.
+    NoRoom = 26,
 }
 
 /// What becomes of a packet with a verdict.
@@ -75,7 +82,7 @@ pub enum Action {
 
 impl Verdict {
     /// Every verdict, at the index that is its number.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::ForwardedTx,
         Self::ForwardedRedirect,
         Self::ReturnedTx,
@@ -100,6 +107,9 @@ impl Verdict {
         Self::RescuedTx,
         Self::RescuedRedirect,
         Self::LateAnswer,
+        Self::TunnelTooBigAnswered,
+        Self::TunnelTooBig,
+        Self::NoRoom,
     ];
 
     /// How many there are: the size of the `VERDICTS` map.
@@ -114,7 +124,8 @@ impl Verdict {
             | Self::ReturnedTx
             | Self::RescuedTx
             | Self::HeartbeatReset
-            | Self::LateAnswer => Action::Tx,
+            | Self::LateAnswer
+            | Self::TunnelTooBigAnswered => Action::Tx,
             Self::ForwardedRedirect | Self::ReturnedRedirect | Self::RescuedRedirect => {
                 Action::Redirect
             }
@@ -131,7 +142,9 @@ impl Verdict {
             | Self::BackendUnresolved
             | Self::ClientUnresolved
             | Self::NoRoute
-            | Self::TooBig => Action::Drop,
+            | Self::TooBig
+            | Self::TunnelTooBig
+            | Self::NoRoom => Action::Drop,
         }
     }
 
@@ -163,6 +176,9 @@ impl Verdict {
             Self::RescuedTx => "rescued_tx",
             Self::RescuedRedirect => "rescued_redirect",
             Self::LateAnswer => "late_answer",
+            Self::TunnelTooBigAnswered => "tunnel_too_big_answered",
+            Self::TunnelTooBig => "tunnel_too_big",
+            Self::NoRoom => "no_room",
         }
     }
 }

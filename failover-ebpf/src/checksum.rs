@@ -20,6 +20,13 @@ impl Difference {
         Self(self.0 + u64::from(u32::from_ne_bytes(word)))
     }
 
+    /// A 32-bit word was taken away, as it lies in the packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn minus(self, word: [u8; 4]) -> Self {
+        Self(self.0 + u64::from(!u32::from_ne_bytes(word)))
+    }
+
     /// An IPv6 address was added.
     #[inline(always)]
     #[must_use]

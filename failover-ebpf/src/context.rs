@@ -2,8 +2,11 @@
 
 use core::mem::size_of;
 
-use aya_ebpf::programs::XdpContext;
-use failover_ebpf::frame::Frame;
+use aya_ebpf::{
+    helpers::{bpf_csum_diff, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
+use failover_ebpf::{checksum::Difference, frame::Frame, too_big::QUOTE};
 
 use crate::unaligned;
 
@@ -24,6 +27,32 @@ impl Context {
     pub(crate) fn ingress_ifindex(&self) -> u32 {
         // SAFETY: the kernel hands a valid `xdp_md` to the program.
         unsafe { unaligned::ingress_ifindex(self.xdp.ctx) }
+    }
+
+    /// Cuts the frame to `length` bytes; `None`: it is not that long.
+    #[inline(always)]
+    pub(crate) fn cut(&self, length: usize) -> Option<()> {
+        let surplus = self.length().checked_sub(length)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_possible_wrap,
+            reason = "no frame is that long"
+        )]
+        let surplus = surplus as i32;
+        // SAFETY: the context is the kernel's; no pointer into the frame is kept.
+        (unsafe { bpf_xdp_adjust_tail(self.xdp.ctx, -surplus) } == 0).then_some(())
+    }
+
+    /// The sum of the [`QUOTE`] bytes at `offset`.
+    #[inline(always)]
+    pub(crate) fn sum(&self, offset: usize) -> Option<Difference> {
+        let at = self.at::<[u8; QUOTE]>(offset)?;
+        #[expect(clippy::cast_possible_truncation, reason = "512")]
+        let size = QUOTE as u32;
+        // SAFETY: `at` checked the bounds, and nothing is written.
+        let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, at.cast(), size, 0) };
+        let sum = u32::try_from(sum).ok()?;
+        Some(Difference::none().plus(sum.to_ne_bytes()))
     }
 
     /// Where a `T` at `offset` lies, if it is inside the frame.

@@ -6,5 +6,7 @@
 pub mod checksum;
 pub mod frame;
 pub mod icmp;
+pub mod outer;
 pub mod parse;
 pub mod segment;
+pub mod too_big;

@@ -34,6 +34,7 @@ mod rewrite;
 mod select;
 mod service;
 mod transmit;
+mod tunnel;
 mod unaligned;
 
 use aya_ebpf::{
@@ -41,7 +42,7 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use failover_common::{Action, Verdict};
+use failover_common::{Action, Forward, Verdict};
 use failover_ebpf::{
     frame::Frame as _,
     icmp::{self, Message},
@@ -55,9 +56,18 @@ use crate::{context::Context, service::Match};
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 pub fn failover(ctx: XdpContext) -> u32 {
     let length = ctx.data_end() - ctx.data();
-    let verdict = match path(ctx.ctx, FIRST_WALK) {
-        Step::Done(verdict) => verdict,
+    let step = match path(ctx.ctx, FIRST_WALK) {
+        step @ (Step::Done(_) | Step::Tunnel { .. }) => step,
         step => detour(ctx.ctx, step),
+    };
+    let verdict = match step {
+        Step::Done(verdict) => verdict,
+        Step::Tunnel { index, forward } => match tunnel::send(ctx.ctx, index, forward) {
+            Verdict::TunnelTooBig => tunnel::answer(ctx.ctx, index, forward),
+            verdict => verdict,
+        },
+        // There are no detours from a detour.
+        _ => Verdict::OtherProtocol,
     };
     maps::count_verdict(verdict, length);
     match verdict.action() {
@@ -79,6 +89,12 @@ const FIRST_WALK: u32 = u32::MAX - 1;
 #[derive(Clone, Copy)]
 enum Step {
     Done(Verdict),
+    /// By a tunnel of this kind to the backend at `index`.
+    Tunnel {
+        index: u32,
+        /// A [`Forward`].
+        forward: u8,
+    },
     /// Neither TCP nor UDP.
     Control,
     /// TCP to a port that heartbeats come from.
@@ -123,7 +139,13 @@ fn handle(context: &mut Context, slot: u32) -> Result<Step, Verdict> {
                 return Ok(Step::Syn);
             }
             let choice = select::select(service, &packet)?;
-            let next_hop = transmit::to_backend(&choice)?;
+            if Forward::is_tunnel(service.forward) {
+                return Ok(Step::Tunnel {
+                    index: choice.index,
+                    forward: service.forward,
+                });
+            }
+            let next_hop = transmit::to_backend(choice.backend)?;
             rewrite::to_backend(context, &packet, service, &choice, &next_hop)?;
             rescue::sent(slot, choice.index);
             maps::count_forwarded(choice.index, context.length());
@@ -148,24 +170,26 @@ fn handle(context: &mut Context, slot: u32) -> Result<Step, Verdict> {
 }
 
 #[inline(always)]
-fn detour(xdp: *mut xdp_md, step: Step) -> Verdict {
+fn detour(xdp: *mut xdp_md, step: Step) -> Step {
     let mut slot = rescue::NOWHERE;
     let mut rescued = false;
     match step {
-        Step::Done(verdict) => return verdict,
+        Step::Done(_) | Step::Tunnel { .. } => return step,
         Step::Control => match control(xdp) {
             // What is quoted becomes the packet again.
             Step::Undelivered if redeliver::redeliver(xdp) != 0 => rescued = true,
-            Step::Done(verdict) => return verdict,
+            step @ Step::Done(_) => return step,
             // To the stack.
-            _ => return Verdict::OtherProtocol,
+            _ => return Step::Done(Verdict::OtherProtocol),
         },
         Step::Heartbeat => match heartbeat::segment(xdp) {
             // So that the backend forgets the connection at once.
-            heartbeat::ACCEPTED if rescue::reset(xdp) != 0 => return Verdict::HeartbeatReset,
-            heartbeat::ACCEPTED => return Verdict::HeartbeatAnswered,
-            heartbeat::OLD => return Verdict::HeartbeatOld,
-            heartbeat::CLOSED => return Verdict::HeartbeatClosed,
+            heartbeat::ACCEPTED if rescue::reset(xdp) != 0 => {
+                return Step::Done(Verdict::HeartbeatReset);
+            }
+            heartbeat::ACCEPTED => return Step::Done(Verdict::HeartbeatAnswered),
+            heartbeat::OLD => return Step::Done(Verdict::HeartbeatOld),
+            heartbeat::CLOSED => return Step::Done(Verdict::HeartbeatClosed),
             // A client or a service may use such a port too.
             _ => {}
         },
@@ -179,7 +203,7 @@ fn detour(xdp: *mut xdp_md, step: Step) -> Verdict {
         && rescue::accepted(xdp) != 0
         && rescue::reset(xdp) != 0
     {
-        return Verdict::LateAnswer;
+        return Step::Done(Verdict::LateAnswer);
     }
     if slot == rescue::NOWHERE && matches!(step, Step::Refused | Step::Heartbeat) {
         slot = rescue::refused(xdp);
@@ -188,11 +212,9 @@ fn detour(xdp: *mut xdp_md, step: Step) -> Verdict {
     // The rest of the path; of what has become a client's packet again, to whoever
     // serves now.
     match path(xdp, slot) {
-        Step::Done(Verdict::ForwardedTx) if rescued => Verdict::RescuedTx,
-        Step::Done(Verdict::ForwardedRedirect) if rescued => Verdict::RescuedRedirect,
-        Step::Done(verdict) => verdict,
-        // A second walk has no detours.
-        _ => Verdict::OtherProtocol,
+        Step::Done(Verdict::ForwardedTx) if rescued => Step::Done(Verdict::RescuedTx),
+        Step::Done(Verdict::ForwardedRedirect) if rescued => Step::Done(Verdict::RescuedRedirect),
+        step => step,
     }
 }
 

@@ -45,6 +45,10 @@ static SYN_BACKENDS: Array<[u16; MAX_SYNS], 1, { BPF_F_MMAPABLE as usize }> = Ar
 #[btf_map]
 pub(crate) static FIB: PerCpuArray<bpf_fib_lookup, 1> = PerCpuArray::new();
 
+/// When the next client may be told that its packet is too big; see `too_big`.
+#[btf_map]
+pub(crate) static TOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 /// Makes the places in `SYNS` unpredictable; the agent puts a random number here.
 #[unsafe(no_mangle)]
 pub(crate) static SYN_SEED: Global<u64> = Global::new(0);

@@ -13,9 +13,11 @@ pub const IPV4: usize = 20;
 /// RFC 8200, section 3.
 pub const IPV6: usize = 40;
 
-/// `EtherType` values (IEEE 802 numbers).
-pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
-pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// `EtherType` of IPv4 (IEEE 802 numbers).
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// `EtherType` of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// `EtherType` of an 802.1Q tag.
 pub(crate) const ETHERTYPE_VLAN: u16 = 0x8100;
 
 /// IP protocol numbers.

@@ -8,10 +8,10 @@ use aya_ebpf::{
     },
     helpers::{bpf_fib_lookup as fib_lookup, bpf_redirect},
 };
-use failover_common::{Address, News, NewsKind, Verdict};
+use failover_common::{Address, Backend, News, NewsKind, Verdict};
 use failover_ebpf::parse::{Family, Packet};
 
-use crate::{context::Context, lease, maps::FIB, select::Choice};
+use crate::{context::Context, lease, maps::FIB};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -36,8 +36,7 @@ pub(crate) struct NextHop {
     clippy::cast_ptr_alignment,
     reason = "both MACs lie at multiples of eight"
 )]
-pub(crate) fn to_backend(choice: &Choice) -> Result<NextHop, Verdict> {
-    let backend = choice.backend;
+pub(crate) fn to_backend(backend: *const Backend) -> Result<NextHop, Verdict> {
     // SAFETY: entries of an array map live as long as the map; the agent
     // changes these words behind our back, hence volatile.
     let ifindex = unsafe { (&raw const (*backend).ifindex).read_volatile() };

@@ -164,7 +164,7 @@ pub enum Failback {
 pub struct Backend {
     /// Unique; 1 to [`failover_common::NAME_LEN`] bytes without white space.
     pub name: String,
-    /// Of the family of every service that uses it. Two names may share one:
+    /// Of the family of every service that uses it, but for those with a tunnel. Two names may share one:
     /// two servers on one host.
     pub address: IpAddr,
     /// The checks of all services that use it, each once; at least one. All

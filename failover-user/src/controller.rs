@@ -8,7 +8,9 @@ pub mod status;
 use std::{net::IpAddr, time::Duration};
 
 use bytemuck::Zeroable as _;
-use failover_common::{Be16, Forward, Hold, Holds, Reverse, ReverseKey, Service, ServiceBackend};
+use failover_common::{
+    Address, Be16, Forward, Hold, Holds, Reverse, ReverseKey, Service, ServiceBackend,
+};
 use thiserror::Error;
 
 use crate::{
@@ -167,6 +169,9 @@ impl Controller {
             entry.egress = next_hop.egress;
             entry.dst_mac[..6].copy_from_slice(&next_hop.dst_mac);
             entry.src_mac[..6].copy_from_slice(&next_hop.src_mac);
+            entry.source = next_hop.source.map_or_else(Address::default, Address::from);
+            // No packet is longer, though an interface may be said to take more.
+            entry.mtu = next_hop.mtu.min(u16::MAX.into());
         }
         let holds = [
             (Hold::NoNeighbour, no_neighbour),

@@ -18,7 +18,7 @@ pub mod kernel;
 
 use std::collections::BTreeMap;
 
-use failover_common::{Backend, Holds, Reverse, ReverseKey, Service, ServiceKey};
+use failover_common::{Address, Backend, Holds, Reverse, ReverseKey, Service, ServiceKey};
 use thiserror::Error;
 
 /// A map could not be read or written.
@@ -39,7 +39,8 @@ pub trait Maps {
     /// at once; what else the data path holds it for stays. `held_at`: since when
     /// it is held (nanoseconds of `CLOCK_MONOTONIC`).
     fn change_holds(&mut self, index: u32, set: Holds, clear: Holds, held_at: u64);
-    /// Sets the next hop of the backend at `index` to that of `backend`.
+    /// Sets the next hop of the backend at `index`, our address towards it and the MTU
+    /// of the way to those of `backend`.
     fn set_next_hop(&mut self, index: u32, backend: &Backend);
     /// Writes a whole entry that no service refers to.
     fn set_backend(&mut self, index: u32, backend: &Backend);
@@ -129,7 +130,9 @@ impl<M: Maps> Dataplane<M> {
                     if next_hop(now) != next_hop(wanted) {
                         self.maps.set_next_hop(index, wanted);
                         self.writes += 1;
-                        (now.ifindex, now.egress, now.dst_mac, now.src_mac) = next_hop(wanted);
+                        (now.ifindex, now.egress) = (wanted.ifindex, wanted.egress);
+                        (now.dst_mac, now.src_mac) = (wanted.dst_mac, wanted.src_mac);
+                        (now.source, now.mtu) = (wanted.source, wanted.mtu);
                     }
                 }
                 _ => {
@@ -217,15 +220,17 @@ fn difference(now: &Backend, wanted: &Backend) -> (Holds, Holds) {
     )
 }
 
-fn next_hop(backend: &Backend) -> (u32, u32, [u8; 8], [u8; 8]) {
+fn next_hop(backend: &Backend) -> (u32, u32, [u8; 8], [u8; 8], Address, u32) {
     let &Backend {
         ifindex,
         egress,
         dst_mac,
         src_mac,
+        source,
+        mtu,
         ..
     } = backend;
-    (ifindex, egress, dst_mac, src_mac)
+    (ifindex, egress, dst_mac, src_mac, source, mtu)
 }
 
 #[cfg(test)]

@@ -41,6 +41,11 @@ pub struct NextHop {
     pub src_mac: [u8; 6],
     /// MAC of the next hop: the backend itself or its router.
     pub dst_mac: [u8; 6],
+    /// Our own address towards the backend; none: the kernel has none of the family.
+    pub source: Option<IpAddr>,
+    /// Longest packet that the kernel would send there: the MTU of the interface, or
+    /// what the route says if that is less.
+    pub mtu: u32,
 }
 
 /// Whether a backend can be reached.

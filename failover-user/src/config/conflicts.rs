@@ -215,8 +215,8 @@ impl<'a> Taken<'a> {
         Ok(index)
     }
 
-    /// Takes the way back from `port` of a backend to `service`. In `dsr` the
-    /// answers do not come by here.
+    /// Takes the way back from `port` of a backend to `service`. Only with
+    /// `nat` do the answers come by here.
     pub(super) fn serves(
         &mut self,
         service: &Service,
@@ -225,7 +225,7 @@ impl<'a> Taken<'a> {
         place: Place,
     ) -> Result<(), Error> {
         match service.forward {
-            Forward::Dsr => return Ok(()),
+            Forward::Dsr | Forward::Ipip | Forward::Gue => return Ok(()),
             Forward::Nat => {}
         }
         let source = self.source;

@@ -236,7 +236,10 @@ pub(super) enum Problem {
     },
     #[error("`{text}` is an IPv4 address mapped into IPv6: write \"{v4}\"")]
     Mapped { text: String, v4: Ipv4Addr },
-    #[error("{address} is not of the family of service `{service}`: write an {family} address")]
+    #[error(
+        "{address} is not of the family of service `{service}`: write an {family} address, \
+         or forward = \"ipip\""
+    )]
     MixedFamilies {
         address: IpAddr,
         service: String,
@@ -264,13 +267,22 @@ pub(super) enum Problem {
         kind: &'static str,
     },
     #[error(
-        "`{key}` with forward = \"dsr\", where answers do not pass through the director: remove it"
+        "`{key}` with forward = \"{forward}\", where answers do not pass through the director: \
+         remove it"
     )]
-    NotWithDsr { key: &'static str },
+    NeedsAnswers {
+        key: &'static str,
+        forward: &'static str,
+    },
     #[error(
-        "port {port} with forward = \"dsr\", which cannot change it: write {service}, or no port"
+        "port {port} with forward = \"{forward}\", which cannot change it: write {service}, \
+         or no port"
     )]
-    DsrPort { port: u16, service: u16 },
+    KeptPort {
+        port: u16,
+        service: u16,
+        forward: &'static str,
+    },
     #[error("port {port} for service `{service}`, which serves every port: write no port")]
     EveryPort { port: u16, service: String },
 

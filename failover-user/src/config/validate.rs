@@ -172,7 +172,7 @@ fn service(
     let port = value::number(&port, "port", 0, u16::MAX, source)?;
     let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
     let protocol = keyword_or(Protocol::Tcp, protocol, "protocol", &protocols, source)?;
-    let forwards = [("nat", Forward::Nat), ("dsr", Forward::Dsr)];
+    let forwards = Forward::ALL.map(|forward| (forward.name(), forward));
     let forward = keyword_or(Forward::Nat, forward, "forward", &forwards, source)?;
     let failbacks = [("auto", Failback::Auto), ("manual", Failback::Manual)];
     let failback = keyword_or(Failback::Auto, failback, "failback", &failbacks, source)?;
@@ -223,7 +223,10 @@ fn passive(
         return Ok(forward == Forward::Nat && port != 0);
     };
     let problem = match forward {
-        Forward::Dsr => Problem::NotWithDsr { key: "passive" },
+        Forward::Dsr | Forward::Ipip | Forward::Gue => Problem::NeedsAnswers {
+            key: "passive",
+            forward: forward.name(),
+        },
         Forward::Nat if *raw.get_ref() && port == 0 => Problem::PassiveEveryPort,
         Forward::Nat => return Ok(raw.into_inner()),
     };
@@ -241,9 +244,13 @@ fn silence(
     // Between two heartbeats of an agent that lives nothing may be concluded.
     let least = heartbeat.map_or(MIN_SILENCE, |interval| MIN_SILENCE.max(interval * 2));
     match (forward, raw) {
-        (Forward::Dsr, None) => Ok(None),
-        (Forward::Dsr, Some(raw)) => {
-            Err(source.error(raw.span(), Problem::NotWithDsr { key: "silence" }))
+        (Forward::Dsr | Forward::Ipip | Forward::Gue, None) => Ok(None),
+        (Forward::Dsr | Forward::Ipip | Forward::Gue, Some(raw)) => {
+            let problem = Problem::NeedsAnswers {
+                key: "silence",
+                forward: forward.name(),
+            };
+            Err(source.error(raw.span(), problem))
         }
         (Forward::Nat, None) if heartbeat.is_none() => Ok(Some(SILENCE_ALONE)),
         (Forward::Nat, None) => Ok(Some(SILENCE.max(least))),
@@ -311,7 +318,8 @@ fn backends(
         roster.name(&name)?;
         let raw = value::required(address, "address", "\"10.0.0.11\"", &table, source)?;
         let address = value::address(&raw, "the server", source)?;
-        if address.is_ipv4() != service.address.is_ipv4() {
+        let is_mixed = address.is_ipv4() != service.address.is_ipv4();
+        if is_mixed && !Forward::is_tunnel(service.forward as u8) {
             let family = if service.address.is_ipv4() {
                 "IPv4"
             } else {
@@ -369,9 +377,10 @@ fn backend_port(
             port,
             service: service.name.clone(),
         },
-        Forward::Dsr => Problem::DsrPort {
+        Forward::Dsr | Forward::Ipip | Forward::Gue => Problem::KeptPort {
             port,
             service: service.port,
+            forward: service.forward.name(),
         },
         Forward::Nat => return Ok(port),
     };

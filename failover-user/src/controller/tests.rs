@@ -1,4 +1,8 @@
-use std::{path::Path, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    time::Duration,
+};
 
 use bytemuck::Zeroable as _;
 use failover_common::{Be16, Hold, News, NewsKind, ServiceKey, Signal};
@@ -47,6 +51,8 @@ const HOP: Reach = Reach::Resolved(NextHop {
     egress: 2,
     src_mac: [2, 0, 0, 0, 0, 1],
     dst_mac: [2, 0, 0, 0, 0, 2],
+    source: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))),
+    mtu: 1500,
 });
 
 /// Thresholds of the default check.

@@ -120,6 +120,12 @@ fn only_the_difference_is_written() {
     let mut moved = two.clone();
     moved.backends.get_mut(&1).unwrap().ifindex = 7;
     check("another next hop", &two, &moved, &["next hop 1 7"]);
+    let mut narrower = two.clone();
+    narrower.backends.get_mut(&1).unwrap().mtu = 1400;
+    check("another MTU", &two, &narrower, &["next hop 1 2"]);
+    let mut from_elsewhere = two.clone();
+    from_elsewhere.backends.get_mut(&1).unwrap().source = IpAddr::from([10, 0, 0, 2]).into();
+    check("another source", &two, &from_elsewhere, &["next hop 1 2"]);
     let mut renumbered = two.clone();
     renumbered.backends.insert(1, backend(13));
     check(

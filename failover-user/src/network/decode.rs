@@ -8,12 +8,12 @@ use netlink_packet_route::{
     neighbour::{
         NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
     },
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
 };
 
 use super::{
     links::{Kind, Link},
-    state::{Event, Hop, Neighbour, Route},
+    state::{Event, Hop, Neighbour, Route, Via},
 };
 
 /// The event a message is.
@@ -47,11 +47,12 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
         return None;
     }
     let (mut name, mut mac, mut info, mut lower, mut master) = (None, None, None, None, None);
-    let mut elsewhere = false;
+    let (mut mtu, mut elsewhere) = (None, false);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(value) => name = Some(value.clone()),
             LinkAttribute::Address(value) => mac = self::mac(value),
+            LinkAttribute::Mtu(value) => mtu = Some(*value),
             LinkAttribute::Link(value) => lower = Some(*value),
             LinkAttribute::Controller(value) => master = Some(*value),
             LinkAttribute::LinkInfo(values) => info = kind(values),
@@ -64,6 +65,7 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
         ifindex: message.header.index,
         name: name?,
         mac,
+        mtu: mtu?,
         up: message
             .header
             .flags
@@ -126,6 +128,7 @@ pub(super) fn route(message: &RouteMessage, to: IpAddr) -> Route {
         return Route::None;
     }
     let (mut ifindex, mut address) = (None, to);
+    let (mut source, mut mtu) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(value) => ifindex = Some(*value),
@@ -133,10 +136,24 @@ pub(super) fn route(message: &RouteMessage, to: IpAddr) -> Route {
             | RouteAttribute::Via(RouteVia::Inet(gateway)) => address = (*gateway).into(),
             RouteAttribute::Gateway(RouteAddress::Inet6(gateway))
             | RouteAttribute::Via(RouteVia::Inet6(gateway)) => address = (*gateway).into(),
+            RouteAttribute::PrefSource(RouteAddress::Inet(own)) => source = Some((*own).into()),
+            RouteAttribute::PrefSource(RouteAddress::Inet6(own)) => source = Some((*own).into()),
+            RouteAttribute::Metrics(metrics) => mtu = self::mtu(metrics),
             _ => {}
         }
     }
-    ifindex.map_or(Route::None, |ifindex| Route::Via(Hop { ifindex, address }))
+    ifindex.map_or(Route::None, |ifindex| {
+        let hop = Hop { ifindex, address };
+        Route::Via(Via { hop, source, mtu })
+    })
+}
+
+/// Longest packet; with none, or 0, it is for the interface to say.
+fn mtu(metrics: &[RouteMetric]) -> Option<u32> {
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu).filter(|&mtu| mtu != 0),
+        _ => None,
+    })
 }
 
 fn hop(message: &NeighbourMessage) -> Option<Hop> {

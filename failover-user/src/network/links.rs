@@ -15,6 +15,8 @@ pub(super) struct Link {
     pub(super) name: String,
     /// None: not Ethernet.
     pub(super) mac: Option<[u8; 6]>,
+    /// Longest packet, bytes from the IP header on.
+    pub(super) mtu: u32,
     /// Whether it is enabled and has a carrier, by its own word.
     pub(super) up: bool,
     pub(super) kind: Kind,

@@ -53,6 +53,16 @@ pub(super) enum Neighbour {
     Failed,
 }
 
+/// A way that the kernel would take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Via {
+    pub(super) hop: Hop,
+    /// The source address it would choose.
+    pub(super) source: Option<IpAddr>,
+    /// Longest packet, where the route or what was learnt of it says so.
+    pub(super) mtu: Option<u32>,
+}
+
 /// The answer to a route lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
@@ -60,8 +70,8 @@ pub(super) enum Route {
     Unknown,
     /// No route, or one that leads nowhere (local, unreachable, blackhole).
     None,
-    /// Through this next hop.
-    Via(Hop),
+    /// Through a next hop.
+    Via(Via),
 }
 
 /// A neighbour as last judged.
@@ -203,7 +213,7 @@ impl State {
         }
         entry.route = route;
         self.dirty = true;
-        if let Route::Via(hop) = route {
+        if let Route::Via(Via { hop, .. }) = route {
             entry.via = Some(hop);
             if self.needs_kick(hop) {
                 self.kicks.insert(hop);
@@ -219,7 +229,7 @@ impl State {
             if !matches!(backend.told, Some(Reach::Resolved(_))) {
                 self.lookups.insert(index);
             }
-            if let Route::Via(hop) = backend.route
+            if let Route::Via(Via { hop, .. }) = backend.route
                 && self.needs_kick(hop)
             {
                 self.kicks.insert(hop);
@@ -275,9 +285,9 @@ impl State {
     /// How to reach a backend now; none: its route was not looked up yet.
     fn reach(&self, backend: &Backend) -> Option<Reach> {
         let last = backend.last;
-        let hop = match backend.route {
+        let Via { hop, source, mtu } = match backend.route {
             Route::Unknown => return None,
-            Route::Via(hop) => hop,
+            Route::Via(via) => via,
             Route::None => {
                 let down = backend
                     .via
@@ -302,6 +312,8 @@ impl State {
                 egress: link.ifindex,
                 src_mac,
                 dst_mac,
+                source,
+                mtu: mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)),
             }),
             (None, _) | (_, None) => Reach::NoNeighbour { last },
         })
@@ -325,9 +337,7 @@ impl State {
     }
 
     fn uses(&self, hop: Hop) -> bool {
-        self.backends
-            .iter()
-            .any(|backend| backend.route == Route::Via(hop) || backend.via == Some(hop))
+        self.backends.iter().any(|backend| backend.via == Some(hop))
     }
 
     fn look_up_all(&mut self) {

@@ -26,6 +26,12 @@ const FAR: usize = 2;
 const NOWHERE: usize = 3;
 const BACKENDS: [&str; 4] = ["10.9.0.2", "fd09::2", "10.10.0.7", "192.0.2.1"];
 
+/// Our own addresses.
+const OWN: &str = "10.9.0.1";
+const OWN_V6: &str = "fd09::1";
+/// What an interface has if nobody says otherwise.
+const MTU: u32 = 1500;
+
 const SRC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const DST: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 3];
@@ -43,6 +49,18 @@ fn set_up() {
     ip("addr add 10.9.0.1/24 dev nw0");
     ip("addr add fd09::1/64 dev nw0 nodad");
     ip("route add 10.10.0.0/24 via 10.9.0.254");
+}
+
+/// The way to a neighbour over IPv4.
+fn near(ifindex: u32, dst_mac: [u8; 6]) -> NextHop {
+    NextHop {
+        ifindex,
+        egress: ifindex,
+        src_mac: SRC,
+        dst_mac,
+        source: Some(address(OWN)),
+        mtu: MTU,
+    }
 }
 
 /// A watcher at work, and what it told last of each backend.
@@ -117,12 +135,7 @@ fn watcher_follows_the_kernel() {
     run(|| async {
         set_up();
         let ifindex = index("nw0").await;
-        let hop = |dst_mac| NextHop {
-            ifindex,
-            egress: ifindex,
-            src_mac: SRC,
-            dst_mac,
-        };
+        let hop = |dst_mac| near(ifindex, dst_mac);
         let mut watched = Watched::start();
         let nobody = Reach::NoNeighbour { last: None };
         for backend in 0..BACKENDS.len() {
@@ -130,10 +143,10 @@ fn watcher_follows_the_kernel() {
         }
 
         // A new neighbour, another MAC, and each is one change.
-        let near = |mac: &str| ip(&format!("neigh replace 10.9.0.2 lladdr {mac} dev nw0"));
-        near("02:00:00:00:00:02");
+        let neighbour = |mac: &str| ip(&format!("neigh replace 10.9.0.2 lladdr {mac} dev nw0"));
+        neighbour("02:00:00:00:00:02");
         assert_eq!(watched.next(NEAR).await, Reach::Resolved(hop(DST)));
-        near("02:00:00:00:00:03");
+        neighbour("02:00:00:00:00:03");
         let start = Instant::now();
         assert_eq!(watched.next(NEAR).await, Reach::Resolved(hop(OTHER)));
         assert!(
@@ -144,7 +157,11 @@ fn watcher_follows_the_kernel() {
 
         // IPv6, a router.
         ip("neigh replace fd09::2 lladdr 02:00:00:00:00:02 dev nw0");
-        assert_eq!(watched.next(NEAR_V6).await, Reach::Resolved(hop(DST)));
+        let v6 = NextHop {
+            source: Some(address(OWN_V6)),
+            ..hop(DST)
+        };
+        assert_eq!(watched.next(NEAR_V6).await, Reach::Resolved(v6));
         ip("neigh replace 10.9.0.254 lladdr 02:00:00:00:00:02 dev nw0");
         assert_eq!(watched.next(FAR).await, Reach::Resolved(hop(DST)));
 
@@ -183,7 +200,7 @@ fn watcher_follows_the_kernel() {
                 },
             )
             .await;
-        near("02:00:00:00:00:02");
+        neighbour("02:00:00:00:00:02");
         watched.until(NEAR, Reach::Resolved(hop(DST))).await;
 
         // A route that comes and goes.
@@ -225,6 +242,38 @@ fn watcher_follows_the_kernel() {
     });
 }
 
+/// What else than a next hop a tunnel takes.
+#[test]
+fn watcher_follows_sources_and_mtus() {
+    run(|| async {
+        set_up();
+        let ifindex = index("nw0").await;
+        let hop = |dst_mac| near(ifindex, dst_mac);
+        ip("neigh replace 10.9.0.2 lladdr 02:00:00:00:00:02 dev nw0");
+        ip("route add 192.0.2.0/24 via 10.9.0.2");
+        let mut watched = Watched::start();
+        watched.until(NOWHERE, Reach::Resolved(hop(DST))).await;
+        // Less fits into what goes there: the route says so, then the interface.
+        let fits = |mtu| Reach::Resolved(NextHop { mtu, ..hop(DST) });
+        ip("route change 192.0.2.0/24 via 10.9.0.2 mtu 1300");
+        watched.until(NOWHERE, fits(1300)).await;
+        ip("link set nw0 mtu 1290");
+        watched.until(NEAR, fits(1290)).await;
+        watched.until(NOWHERE, fits(1290)).await;
+        ip("link set nw0 mtu 1500");
+        watched.until(NEAR, fits(MTU)).await;
+        // Another address of ours, by a route that prefers it.
+        ip("addr add 10.9.0.9/24 dev nw0");
+        ip("route change 192.0.2.0/24 via 10.9.0.2 src 10.9.0.9");
+        let from = NextHop {
+            source: Some(address("10.9.0.9")),
+            ..hop(DST)
+        };
+        watched.until(NOWHERE, Reach::Resolved(from)).await;
+        watched.task.abort();
+    });
+}
+
 /// A real neighbour answers the kick: no packet was ever sent to it.
 #[test]
 fn kick_resolves() {
@@ -253,15 +302,15 @@ fn kick_resolves() {
             assert!(status.success(), "{command}");
         }
         let ifindex = index("nw0").await;
-        let resolved = Reach::Resolved(NextHop {
-            ifindex,
-            egress: ifindex,
-            src_mac: SRC,
-            dst_mac: DST,
-        });
+        let hop = near(ifindex, DST);
+        let resolved = Reach::Resolved(hop);
         let mut watched = Watched::start();
         watched.until(NEAR, resolved).await;
-        watched.until(NEAR_V6, resolved).await;
+        let v6 = NextHop {
+            source: Some(address(OWN_V6)),
+            ..hop
+        };
+        watched.until(NEAR_V6, Reach::Resolved(v6)).await;
 
         // Deleted by hand, which the kernel shows as FAILED: asked for at once.
         ip("neigh flush dev nw0");
@@ -269,12 +318,7 @@ fn kick_resolves() {
         // The host dies, and its end of the pair with it.
         other.kill().unwrap();
         other.wait().unwrap();
-        let last = Some(NextHop {
-            ifindex,
-            egress: ifindex,
-            src_mac: SRC,
-            dst_mac: DST,
-        });
+        let last = Some(hop);
         watched.until(NEAR, Reach::LinkDown { last }).await;
         watched.task.abort();
     });
@@ -286,12 +330,7 @@ fn overrun() {
     run(|| async {
         set_up();
         let ifindex = index("nw0").await;
-        let hop = |dst_mac| NextHop {
-            ifindex,
-            egress: ifindex,
-            src_mac: SRC,
-            dst_mac,
-        };
+        let hop = |dst_mac| near(ifindex, dst_mac);
         let mut watched = Watched::start();
         assert_eq!(watched.next(NEAR).await, Reach::NoNeighbour { last: None });
         ip("neigh replace 10.9.0.2 lladdr 02:00:00:00:00:02 dev nw0");

@@ -62,6 +62,8 @@ pub(crate) struct Frame {
     pub(crate) hop_limit: u8,
     /// Identification of the IPv4 header, flow label of the IPv6 one.
     pub(crate) identification: u16,
+    /// IPv4: whether nobody may cut it.
+    pub(crate) dont_fragment: bool,
     /// Options of the IPv4 header, a multiple of four bytes.
     pub(crate) ip_options: Vec<u8>,
     pub(crate) tcp: Segment,
@@ -86,6 +88,7 @@ impl Frame {
             tos: 0x28,
             hop_limit: 64,
             identification: 0x1234,
+            dont_fragment: true,
             ip_options: Vec::new(),
             tcp: Segment {
                 flags: SYN,
@@ -147,6 +150,19 @@ impl Frame {
             }
     }
 
+    /// Length of the packet without the Ethernet header and padding.
+    pub(crate) fn packet_length(&self) -> usize {
+        self.bytes().len() - self.l3() - self.padding.len()
+    }
+
+    /// The same with a payload that makes its packet `length` bytes long.
+    pub(crate) fn sized(mut self, length: usize) -> Self {
+        self.payload.clear();
+        let bytes = length - self.packet_length();
+        self.payload = (0..=255).cycle().take(bytes).collect();
+        self
+    }
+
     /// Where its TCP or UDP checksum lies.
     pub(crate) fn l4_checksum(&self) -> usize {
         self.l4()
@@ -186,6 +202,7 @@ impl Frame {
                     dscp: (self.tos >> 2).try_into().expect("six bits"),
                     ecn: (self.tos & 3).try_into().expect("two bits"),
                     identification: self.identification,
+                    dont_fragment: self.dont_fragment,
                     time_to_live: self.hop_limit,
                     source: source.octets(),
                     destination: destination.octets(),

@@ -9,6 +9,8 @@ mod passive;
 mod rescue;
 mod returned;
 mod scene;
+mod too_big;
+mod tunnel;
 
 use std::net::SocketAddr;
 
@@ -91,6 +93,8 @@ pub(crate) fn all() -> Vec<Row> {
         late::rows(),
         lease::rows(),
         passive::rows(),
+        tunnel::rows(),
+        too_big::rows(),
     ]
     .concat()
 }

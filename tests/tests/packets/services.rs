@@ -12,8 +12,8 @@ use lab::Family;
 use crate::frame::Protocol;
 use crate::network::ip;
 use crate::world::{
-    HAIRPIN, HELD_BETWEEN, HELD_FIRST, HELD_LAST, HELD_WITH_IT, PRIMARY, STANDBY, Server,
-    UNRESOLVED,
+    HAIRPIN, HELD_BETWEEN, HELD_FIRST, HELD_LAST, HELD_WITH_IT, NARROW, PRIMARY, SOURCELESS,
+    STANDBY, Server, TIGHT, UNRESOLVED,
 };
 
 /// Host in net 1 of the VIP whose services have ports, [`Port`].
@@ -52,11 +52,36 @@ pub(crate) enum Port {
     BeyondMap = 1010,
     /// The same, and [`PRIMARY`].
     BeyondMapFirst = 1011,
+    /// `ipip`.
+    Ipip = 1220,
+    /// `ipip`, to a backend of the other family.
+    IpipOther = 1221,
+    /// `ipip`, to a backend in the client's own network.
+    IpipHairpin = 1222,
+    /// `ipip` to [`NARROW`].
+    IpipNarrow = 1223,
+    /// `ipip` to [`NARROW`] of the other family.
+    IpipNarrowOther = 1224,
+    /// `ipip` to [`TIGHT`].
+    IpipTight = 1225,
+    /// `ipip`, and we have no address towards the backend.
+    IpipSourceless = 1226,
+    /// `ipip`, and the backend's next hop is not known.
+    IpipUnresolved = 1227,
+    /// `gue`.
+    Gue = 1230,
+    /// `gue`, to a backend of the other family.
+    GueOther = 1231,
+    /// `gue` to [`NARROW`].
+    GueNarrow = 1232,
+    /// `gue` to [`NARROW`] of the other family.
+    GueNarrowOther = 1233,
 }
 
 /// Writes the services and their reverse entries.
 pub(crate) fn place(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> Result<()> {
     place_services(maps, family, protocol)?;
+    place_tunnels(maps, family, protocol)?;
     place_reverse(maps, family, protocol)
 }
 
@@ -132,6 +157,29 @@ fn place_services(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> 
         let key = service_key(family, VIP_EVERY_PORT, port, protocol);
         let backends = one(server, 0);
         maps.set_service(&key, &service(Forward::Nat, &backends))?;
+    }
+    Ok(())
+}
+
+fn place_tunnels(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> Result<()> {
+    let other = family.other();
+    for (port, forward, family_of_backend, server) in [
+        (Port::Ipip, Forward::Ipip, family, PRIMARY),
+        (Port::IpipOther, Forward::Ipip, other, PRIMARY),
+        (Port::IpipHairpin, Forward::Ipip, family, HAIRPIN),
+        (Port::IpipNarrow, Forward::Ipip, family, NARROW),
+        (Port::IpipNarrowOther, Forward::Ipip, other, NARROW),
+        (Port::IpipTight, Forward::Ipip, family, TIGHT),
+        (Port::IpipSourceless, Forward::Ipip, family, SOURCELESS),
+        (Port::IpipUnresolved, Forward::Ipip, family, UNRESOLVED),
+        (Port::Gue, Forward::Gue, family, PRIMARY),
+        (Port::GueOther, Forward::Gue, other, PRIMARY),
+        (Port::GueNarrow, Forward::Gue, family, NARROW),
+        (Port::GueNarrowOther, Forward::Gue, other, NARROW),
+    ] {
+        let backends = [(server.index(family_of_backend), port as u16)];
+        let key = service_key(family, VIP, port as u16, protocol);
+        maps.set_service(&key, &service(forward, &backends))?;
     }
     Ok(())
 }

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Array, Map, MapData, RingBuf};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use bytemuck::Zeroable as _;
-use failover_common::{Action, Backend, BackendCounters, Counter, LAYOUT, News, Pair, Verdict};
+use failover_common::{
+    Action, Address, Backend, BackendCounters, Counter, LAYOUT, News, Pair, Verdict,
+};
 use failover_user::dataplane::Maps as _;
 use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Syns};
 use lab::{Family, Namespace, machine};
@@ -27,6 +29,10 @@ pub(crate) struct Server {
     pub(crate) host: u8,
     held_at: u64,
     resolved: bool,
+    /// Longest packet on the way to it.
+    pub(crate) mtu: u32,
+    /// Whether we have an address towards it.
+    has_source: bool,
 }
 
 pub(crate) const PRIMARY: Server = Server::new(1, 2, 11, 0);
@@ -37,7 +43,12 @@ pub(crate) const HELD_LAST: Server = Server::new(5, 2, 14, u64::MAX);
 pub(crate) const HELD_BETWEEN: Server = Server::new(6, 2, 15, 200);
 pub(crate) const HELD_WITH_IT: Server = Server::new(7, 2, 16, 200);
 pub(crate) const UNRESOLVED: Server = Server::new(8, 2, 17, 0).unresolved();
-const SERVERS: [Server; 8] = [
+/// A tunnel to it has room for what every IPv6 host sends, by whichever headers.
+pub(crate) const NARROW: Server = Server::new(17, 2, 18, 0).mtu(1400);
+/// A tunnel to it has not.
+pub(crate) const TIGHT: Server = Server::new(18, 2, 19, 0).mtu(1299);
+pub(crate) const SOURCELESS: Server = Server::new(19, 2, 20, 0).sourceless();
+const SERVERS: [Server; 11] = [
     PRIMARY,
     STANDBY,
     HAIRPIN,
@@ -46,6 +57,9 @@ const SERVERS: [Server; 8] = [
     HELD_BETWEEN,
     HELD_WITH_IT,
     UNRESOLVED,
+    NARROW,
+    TIGHT,
+    SOURCELESS,
 ];
 
 impl Server {
@@ -57,6 +71,21 @@ impl Server {
             host,
             held_at,
             resolved: true,
+            mtu: 1500,
+            has_source: true,
+        }
+    }
+
+    /// The same at the end of another way.
+    const fn mtu(self, mtu: u32) -> Self {
+        Self { mtu, ..self }
+    }
+
+    /// The same where the kernel knows no address of ours.
+    const fn sourceless(self) -> Self {
+        Self {
+            has_source: false,
+            ..self
         }
     }
 
@@ -86,6 +115,12 @@ impl Server {
             src_mac: padded(mac(self.net, 1)),
             held_at: self.held_at,
             address: ip(family, self.net, self.host).into(),
+            source: if self.has_source {
+                ip(family, self.net, 1).into()
+            } else {
+                Address::default()
+            },
+            mtu: self.mtu,
             ..Backend::zeroed()
         }
     }
@@ -189,20 +224,33 @@ impl World {
 
     /// Runs the program on a frame that came in by the interface `ingress`.
     pub(crate) fn run(&mut self, frame: &[u8], ingress: u32) -> Result<Outcome> {
-        let before = self.counters.verdicts()?;
         let length = u32::try_from(frame.len())?;
-        let context = context(length, ingress, 0);
+        self.run_in(frame, &context(length, ingress, 0), length)
+    }
+
+    /// The same with `taken` bytes of the room in front of the frame in use by somebody
+    /// else, as metadata: a multiple of four, at most 216.
+    pub(crate) fn run_taken(&mut self, frame: &[u8], ingress: u32, taken: u8) -> Result<Outcome> {
+        let length = u32::try_from(frame.len())?;
+        let all = [&vec![0; taken.into()], frame].concat();
+        let mut context = context(length + u32::from(taken), ingress, 0);
+        context[..4].copy_from_slice(&u32::from(taken).to_ne_bytes());
+        self.run_in(&all, &context, length)
+    }
+
+    fn run_in(&mut self, frame: &[u8], context: &[u8], length: u32) -> Result<Outcome> {
+        let before = self.counters.verdicts()?;
         let mut out = vec![0; frame.len() + 256];
         let program = self.kernel.program()?;
         let result = on(cpu(), || {
             program.test_run(TestRunOptions {
                 data_in: Some(frame),
                 data_out: Some(&mut out),
-                ctx_in: Some(&context),
+                ctx_in: Some(context),
                 ..TestRunOptions::new()
             })
         })?
-        .with_context(|| format!("{length} bytes, in by {ingress}"))?;
+        .with_context(|| format!("{length} bytes"))?;
         out.truncate(result.data_size_out as usize);
         let verdict = only_change(&before, &self.counters.verdicts()?, length)?;
         let action = result.return_value;

@@ -190,6 +190,8 @@ fn what_traffic_shows() {
     let rows = [
         ("nat", "", (true, Some(ms(8)))),
         ("dsr", "forward = \"dsr\"", (false, None)),
+        ("ipip", "forward = \"ipip\"", (false, None)),
+        ("gue", "forward = \"gue\"", (false, None)),
         ("silence off", "silence = \"off\"", (true, None)),
         ("the shortest", "silence = \"1ms\"", (true, Some(ms(1)))),
         ("the longest", "silence = \"4s\"", (true, Some(ms(4000)))),
@@ -323,4 +325,24 @@ fn key_of_a_service() {
 fn a_moved_line_changes_nothing() {
     assert_eq!(accept(VALID), accept(&format!("# comment\n\n{VALID}")));
     assert_ne!(accept(VALID), accept(&edit("eth0", "eth1")));
+}
+
+#[test]
+fn one_server_by_nat_and_by_tunnels_of_both_families() {
+    let services = [
+        ("a", "10.0.0.1", "nat"),
+        ("b", "10.0.0.2", "ipip"),
+        ("c", "2001:db8::3", "gue"),
+    ]
+    .map(|(name, address, forward)| {
+        format!(
+            "[[service]]\nname = \"{name}\"\naddress = \"{address}\"\nport = 80\n\
+             forward = \"{forward}\"\nbackend = [{{ name = \"x\", address = \"10.1.0.1\" }}]\n"
+        )
+    });
+    let text = format!("agent.interfaces = [\"eth0\"]\n{}", services.concat());
+    let config = accept(&text);
+    let forwards: Vec<_> = config.services.iter().map(|one| one.forward).collect();
+    assert_eq!(forwards, [Forward::Nat, Forward::Ipip, Forward::Gue]);
+    assert_eq!(config.backends.len(), 1);
 }

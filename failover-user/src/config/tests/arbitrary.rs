@@ -33,6 +33,8 @@ const PIECES: &[&str] = &[
     "priority = 1\n",
     "port = 0\n",
     "forward = \"dsr\"\n",
+    "forward = \"ipip\"\n",
+    "forward = \"gue\"\n",
     "[service.check]\n",
     "[service.heartbeat]\n",
     "heartbeat.kind = \"none\"\n",
@@ -124,7 +126,9 @@ fn valid(config: &Config) -> Result<(), TestCaseError> {
         prop_assert!(!service.backends.is_empty());
         match service.forward {
             Forward::Nat => prop_assert!(service.silence != Some(Duration::ZERO)),
-            Forward::Dsr => prop_assert!(!service.passive && service.silence.is_none()),
+            Forward::Dsr | Forward::Ipip | Forward::Gue => {
+                prop_assert!(!service.passive && service.silence.is_none());
+            }
         }
         prop_assert!(
             service
@@ -133,7 +137,10 @@ fn valid(config: &Config) -> Result<(), TestCaseError> {
         );
         for listed in &service.backends {
             let backend = &config.backends[listed.backend];
-            prop_assert_eq!(backend.address.is_ipv4(), service.address.is_ipv4());
+            prop_assert!(
+                backend.address.is_ipv4() == service.address.is_ipv4()
+                    || Forward::is_tunnel(service.forward as u8)
+            );
             prop_assert_ne!(backend.address, service.address);
             prop_assert_eq!(listed.port == 0, service.port == 0);
         }

@@ -37,8 +37,8 @@ fn words() {
         ),
         (
             "forward of later work",
-            service("forward = \"ipip\""),
-            "8: unknown forward `ipip`: expected one of `nat`, `dsr`",
+            service("forward = \"fullnat\""),
+            "8: unknown forward `fullnat`: expected one of `nat`, `dsr`, `ipip`, `gue`",
         ),
         (
             "failback",
@@ -279,12 +279,14 @@ fn addresses() {
         (
             "IPv6 backend",
             backend("2001:db8::11"),
-            "16: 2001:db8::11 is not of the family of service `web`: write an IPv4 address",
+            "16: 2001:db8::11 is not of the family of service `web`: write an IPv4 address, \
+             or forward = \"ipip\"",
         ),
         (
             "IPv6 service",
             vip("2001:db8::100"),
-            "16: 10.0.0.11 is not of the family of service `web`: write an IPv6 address",
+            "16: 10.0.0.11 is not of the family of service `web`: write an IPv6 address, \
+             or forward = \"ipip\"",
         ),
     ]);
 }
@@ -333,6 +335,34 @@ fn keys_that_do_not_go_together() {
             edit("80", "80\nforward = \"dsr\"")
                 .replace("\"10.0.0.11\"", "\"10.0.0.11\"\nport = 8080"),
             "18: port 8080 with forward = \"dsr\", which cannot change it: write 80, or no port",
+        ),
+        (
+            "passive in ipip",
+            service("forward = \"ipip\"\npassive = true"),
+            "9: `passive` with forward = \"ipip\", where answers do not pass through the director: remove it",
+        ),
+        (
+            "silence in gue",
+            service("forward = \"gue\"\nsilence = \"1s\""),
+            "9: `silence` with forward = \"gue\", where answers do not pass through the director: remove it",
+        ),
+        (
+            "another port in ipip",
+            edit("80", "80\nforward = \"ipip\"")
+                .replace("\"10.0.0.11\"", "\"10.0.0.11\"\nport = 8080"),
+            "18: port 8080 with forward = \"ipip\", which cannot change it: write 80, or no port",
+        ),
+        (
+            "another port in gue",
+            edit("80", "80\nforward = \"gue\"")
+                .replace("\"10.0.0.11\"", "\"10.0.0.11\"\nport = 8080"),
+            "18: port 8080 with forward = \"gue\", which cannot change it: write 80, or no port",
+        ),
+        (
+            "another family in dsr",
+            service("forward = \"dsr\"").replace("10.0.0.11", "2001:db8::11"),
+            "17: 2001:db8::11 is not of the family of service `web`: write an IPv4 address, \
+             or forward = \"ipip\"",
         ),
         (
             "one port for every port",

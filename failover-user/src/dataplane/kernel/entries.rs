@@ -310,6 +310,10 @@ impl Entries {
         unsafe { src_mac.write_volatile(u64::from_ne_bytes(backend.src_mac)) };
         // SAFETY: `entry` is valid and aligned.
         unsafe { (&raw mut (*entry).egress).write_volatile(backend.egress) };
+        // SAFETY: as above. Two words: while it changes, a packet may see half of each.
+        unsafe { (&raw mut (*entry).source).write_volatile(backend.source) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*entry).mtu).write_volatile(backend.mtu) };
         fence(Ordering::Release);
         // SAFETY: `entry` is valid and aligned.
         unsafe { (&raw mut (*entry).ifindex).write_volatile(backend.ifindex) };

@@ -151,6 +151,7 @@ fn bare(up: bool) -> Link {
         ifindex: 3,
         name: "eth0".into(),
         mac: None,
+        mtu: MTU,
         up,
         kind: Kind::Other,
         lower: None,
@@ -164,9 +165,10 @@ fn check_link(description: &str, flags: LinkFlags, attributes: Vec<LinkAttribute
     (message.header.index, message.header.flags) = (3, flags);
     message.attributes = attributes;
     assert_eq!(decode::link(&message), None, "{description}: no name");
-    message
-        .attributes
-        .push(LinkAttribute::IfName("eth0".into()));
+    message.attributes.extend([
+        LinkAttribute::Mtu(MTU),
+        LinkAttribute::IfName("eth0".into()),
+    ]);
     let event = decode::event(&RouteNetlinkMessage::NewLink(message.clone()));
     assert_eq!(
         event,

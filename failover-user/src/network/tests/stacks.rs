@@ -2,7 +2,7 @@
 
 use super::super::{
     links::{Kind, Link},
-    state::{Event, Hop, Neighbour, Route, State},
+    state::{Event, Hop, Neighbour, Route, State, Via},
     subscription::{Read, Subscription},
 };
 use super::*;
@@ -27,6 +27,7 @@ fn link(ifindex: u32, kind: Kind, lower: Option<u32>, master: Option<u32>) -> Li
         ifindex,
         name: format!("if{ifindex}"),
         mac: Some(SRC),
+        mtu: MTU,
         up: true,
         kind,
         lower,
@@ -62,7 +63,8 @@ fn settled(links: Vec<Link>) -> State {
     let known = hops.iter().map(|&hop| (hop, Neighbour::Known(DST)));
     state.replace(links, known.collect());
     for (backend, &hop) in hops.iter().enumerate() {
-        state.route(backend, Route::Via(hop));
+        let (source, mtu) = (None, None);
+        state.route(backend, Route::Via(Via { hop, source, mtu }));
     }
     assert_eq!(told(&state.changes()).1.len(), BEHIND.len());
     state

@@ -9,7 +9,7 @@ use super::super::{
     state::{
         Event, Hop,
         Neighbour::{self, Asking, Failed, Known, Stale},
-        Route, State,
+        Route, State, Via,
     },
 };
 use super::*;
@@ -24,11 +24,20 @@ fn hop(text: &str) -> Hop {
     }
 }
 
+fn via(text: &str) -> Route {
+    Route::Via(Via {
+        hop: hop(text),
+        source: Some(address(OWN)),
+        mtu: None,
+    })
+}
+
 fn link(up: bool) -> Link {
     Link {
         ifindex: 1,
         name: "eth0".into(),
         mac: Some(SRC),
+        mtu: MTU,
         up,
         kind: Kind::Other,
         lower: None,
@@ -77,7 +86,7 @@ fn after(steps: Vec<Step>) -> (Option<Reach>, Vec<Hop>) {
 fn check(description: &str, steps: Vec<Step>, told: Option<Reach>, kicks: &[&str]) {
     let mut all = vec![
         Step::Event(Event::Link(link(true))),
-        Step::Route(Route::Via(hop(BACKEND))),
+        Step::Route(via(BACKEND)),
     ];
     all.extend(steps);
     let kicks = kicks.iter().map(|text| hop(text)).collect();
@@ -90,6 +99,8 @@ fn next(dst_mac: [u8; 6]) -> NextHop {
         egress: 1,
         src_mac: SRC,
         dst_mac,
+        source: Some(address(OWN)),
+        mtu: MTU,
     }
 }
 
@@ -277,6 +288,19 @@ fn links() {
         None,
         &[],
     );
+    let narrow = Link {
+        mtu: 1400,
+        ..link(true)
+    };
+    check(
+        "MTU",
+        vec![near(Known(DST)), Step::Event(Event::Link(narrow))],
+        Some(Reach::Resolved(NextHop {
+            mtu: 1400,
+            ..next(DST)
+        })),
+        &[],
+    );
     let tunnel = Link {
         mac: None,
         ..link(true)
@@ -292,7 +316,7 @@ fn links() {
 #[test]
 fn routes() {
     let none = || Step::Route(Route::None);
-    let far = || Step::Route(Route::Via(hop(ROUTER)));
+    let far = || Step::Route(via(ROUTER));
     check(
         "route gone",
         vec![near(Known(DST)), none()],
@@ -301,11 +325,7 @@ fn routes() {
     );
     check(
         "route back",
-        vec![
-            near(Known(DST)),
-            none(),
-            Step::Route(Route::Via(hop(BACKEND))),
-        ],
+        vec![near(Known(DST)), none(), Step::Route(via(BACKEND))],
         resolved(DST),
         &[],
     );
@@ -321,6 +341,29 @@ fn routes() {
         resolved(OTHER),
         &[],
     );
+    // {description, source, MTU of the route, that of the way}
+    for (description, source, mtu, expected) in [
+        ("another source", Some("10.9.0.3"), None, MTU),
+        ("no source", None, None, MTU),
+        ("a route with an MTU", Some(OWN), Some(1400), 1400),
+        (
+            "an MTU that the interface has not",
+            Some(OWN),
+            Some(9000),
+            MTU,
+        ),
+    ] {
+        let source = source.map(address);
+        let hop = hop(BACKEND);
+        let told = NextHop {
+            source,
+            mtu: expected,
+            ..next(DST)
+        };
+        let route = Route::Via(Via { hop, source, mtu });
+        let steps = vec![Step::Route(route), near(Known(DST))];
+        check(description, steps, Some(Reach::Resolved(told)), &[]);
+    }
 }
 
 #[test]

@@ -1,0 +1,147 @@
+//! Stages 4 and 5 of a tunnel: the packet goes to its backend inside another one, as
+//! it is. A detour, because it needs room in front, which unmakes every pointer into
+//! the frame.
+
+use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use failover_common::{Backend, Forward, Verdict};
+use failover_ebpf::{
+    frame::Frame as _,
+    outer::{self, Inner, Tunnel},
+    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Packet, parse},
+    too_big,
+};
+
+use crate::{
+    context::Context,
+    lease,
+    maps::{self, BACKENDS, TOLD},
+    rewrite, transmit,
+};
+
+/// Sends a packet to the backend at `index` by a tunnel.
+#[inline(never)]
+pub(crate) fn send(xdp: *mut xdp_md, index: u32, forward: u8) -> Verdict {
+    let context = &mut Context::new(XdpContext::new(xdp));
+    match encapsulate(context, index, forward) {
+        Ok(verdict) | Err(verdict) => verdict,
+    }
+}
+
+/// Answers a packet that is too long for its tunnel, if it may be answered.
+#[inline(never)]
+pub(crate) fn answer(xdp: *mut xdp_md, index: u32, forward: u8) -> Verdict {
+    let context = &mut Context::new(XdpContext::new(xdp));
+    match tell(context, index, forward) {
+        Some(()) => Verdict::TunnelTooBigAnswered,
+        None => Verdict::TunnelTooBig,
+    }
+}
+
+/// A tunnel, and how long the packets may be that go into it.
+struct Way {
+    tunnel: Tunnel,
+    /// Bytes from the IP header on.
+    room: u32,
+}
+
+impl Way {
+    #[inline(always)]
+    fn to(backend: *const Backend, forward: u8) -> Result<Self, Verdict> {
+        // SAFETY: entries of an array map live as long as the map.
+        let destination = unsafe { (*backend).address };
+        // SAFETY: as above; the agent changes these words behind our back, hence
+        // volatile.
+        let source = unsafe { (&raw const (*backend).source).read_volatile() };
+        // SAFETY: as above.
+        let mtu = unsafe { (&raw const (*backend).mtu).read_volatile() };
+        if source.is_unspecified() {
+            return Err(Verdict::BackendUnresolved);
+        }
+        let tunnel = Tunnel {
+            source,
+            destination,
+            family: if destination.is_v4() {
+                Family::V4
+            } else {
+                Family::V6
+            },
+            gue: forward == Forward::Gue as u8,
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "at most 48")]
+        let overhead = tunnel.overhead() as u32;
+        Ok(Self {
+            tunnel,
+            room: mtu.saturating_sub(overhead),
+        })
+    }
+}
+
+#[inline(always)]
+fn encapsulate(context: &mut Context, index: u32, forward: u8) -> Result<Verdict, Verdict> {
+    let packet = parse(context)?;
+    let backend = BACKENDS.get_ptr(index).ok_or(Verdict::NoBackend)?;
+    let next_hop = transmit::to_backend(backend)?;
+    let Way { tunnel, room } = Way::to(backend, forward)?;
+    if u32::from(packet.total_length) > room {
+        return Err(Verdict::TunnelTooBig);
+    }
+    let inner = Inner::of(context, &packet, &tunnel).ok_or(Verdict::Truncated)?;
+    let tag: [u8; 4] = context.load(12).ok_or(Verdict::Truncated)?;
+    add_front(context, tunnel.overhead()).ok_or(Verdict::NoRoom)?;
+    put(context, &packet, &tunnel, &inner, tag).ok_or(Verdict::Truncated)?;
+    rewrite::ethernet(context, &next_hop)?;
+    maps::count_forwarded(index, context.length());
+    Ok(transmit::forward(context, &next_hop))
+}
+
+/// Adds bytes in front of the frame.
+#[inline(always)]
+fn add_front(context: &Context, bytes: usize) -> Option<()> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "at most 48"
+    )]
+    let bytes = bytes as i32;
+    // SAFETY: the context is the kernel's; no pointer into the frame is kept.
+    (unsafe { bpf_xdp_adjust_head(context.xdp.ctx, -bytes) } == 0).then_some(())
+}
+
+/// Writes everything in front of the packet but the MACs; `tag` is what followed them.
+#[inline(always)]
+fn put(
+    context: &mut Context,
+    packet: &Packet,
+    tunnel: &Tunnel,
+    inner: &Inner,
+    tag: [u8; 4],
+) -> Option<()> {
+    let ethertype = match tunnel.family {
+        Family::V4 => ETHERTYPE_IPV4,
+        Family::V6 => ETHERTYPE_IPV6,
+    };
+    if packet.tagged {
+        context.store(12, tag)?;
+    }
+    context.store(packet.l3 - 2, ethertype.to_be_bytes())?;
+    outer::write(context, packet.l3, tunnel, inner)
+}
+
+#[inline(always)]
+fn tell(context: &mut Context, index: u32, forward: u8) -> Option<()> {
+    let packet = parse(context).ok()?;
+    let Way { room, .. } = Way::to(BACKENDS.get_ptr(index)?, forward).ok()?;
+    let answer = too_big::Answer::to(context, &packet, room)?;
+    let due = TOLD.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own entry, and XDP programs do not interrupt each other.
+    if !too_big::is_due(unsafe { &mut *due }, lease::now()) {
+        return None;
+    }
+    let ethernet: [[u8; 6]; 3] = context.load(0)?;
+    add_front(context, answer.headers())?;
+    let length = answer.length();
+    // A loss for good from here on, if that is refused: but nothing could be.
+    context.cut(length)?;
+    context.store(0, ethernet)?;
+    answer.write(context, context.sum(answer.quoted())?)
+}
