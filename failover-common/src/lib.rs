@@ -10,6 +10,7 @@
 mod address;
 mod backend;
 mod counters;
+mod decap;
 mod event;
 mod lease;
 mod pair;
@@ -20,6 +21,7 @@ mod verdict;
 pub use address::{Address, Be16};
 pub use backend::{Backend, Hold, Holds, NAME_LEN, RING};
 pub use counters::{BackendCounters, Counter};
+pub use decap::{DecapVerdict, MAX_DIRECTORS};
 pub use event::{News, NewsKind};
 pub use lease::{HEARTBEAT_PORT, HeartbeatKind, Live, Pulse, Signal, slot};
 pub use pair::{Pair, REFUSED, STRIKE_WINDOW, SYNS, SYNS_TIME, Strikes, UNANSWERED, UNREACHABLE};

@@ -3,6 +3,7 @@
 
 #![cfg_attr(not(test), no_std)]
 
+pub mod carried;
 pub mod checksum;
 pub mod frame;
 pub mod icmp;

@@ -214,7 +214,7 @@ pub(crate) struct HeaderV6 {
     /// Version, traffic class and the top of the flow label.
     pub(crate) first: [u8; 2],
     pub(crate) flow_label: [u8; 2],
-    payload_length: [u8; 2],
+    pub(crate) payload_length: [u8; 2],
     pub(crate) next_header: u8,
     hop_limit: u8,
     pub(crate) source: [u8; 16],

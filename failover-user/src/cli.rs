@@ -2,7 +2,10 @@
 
 mod show;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{anyhow, bail};
 use clap::{Parser, Subcommand};
@@ -11,7 +14,10 @@ use failover_user::{
     api::{Answer, ApiError, Client, Request},
     config::Config,
     controller::status::Status,
-    dataplane::kernel,
+    dataplane::kernel::{
+        self,
+        decap::{self, Director},
+    },
     network,
 };
 
@@ -79,6 +85,40 @@ enum Command {
         /// The backend; without it, the best eligible one that does not serve.
         #[arg(long, value_name = "BACKEND")]
         to: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// On a backend: take packets out of the tunnels of directors.
+    ///
+    /// For `forward = "ipip"` and `"gue"`, where the kernel has no device for it. An XDP
+    /// program takes the outer headers off what comes from these directors; the packet
+    /// goes on to the network stack. The command ends and the program stays, until
+    /// `--detach` or a restart of the machine. Done again, it replaces the directors.
+    /// Without options, show what is attached and its counters.
+    Decap {
+        /// Attach the program to this interface, or remove it from there.
+        #[arg(long, value_name = "INTERFACE", requires = "what")]
+        interface: Option<String>,
+        /// The addresses that directors send from, or networks of them.
+        #[arg(
+            long,
+            value_name = "ADDRESS[/LENGTH]",
+            value_delimiter = ',',
+            group = "what",
+            requires = "interface"
+        )]
+        from: Vec<Director>,
+        /// Remove the program; without `--interface`, from all.
+        #[arg(long, group = "what")]
+        detach: bool,
+        /// Where it is pinned.
+        #[arg(
+            long,
+            default_value = "/sys/fs/bpf/failover-decap",
+            value_name = "PATH"
+        )]
+        pin_path: PathBuf,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -153,6 +193,21 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
                 other => Err(unexpected(other)),
             }
         }
+        Command::Decap {
+            interface,
+            from,
+            detach,
+            pin_path,
+            json,
+        } => match (interface, detach) {
+            (Some(interface), false) => decap(&pin_path, &interface, &from, json).await,
+            (interface, true) => {
+                let removed = decap::detach(&pin_path, interface.as_deref())?;
+                show::decap_detached(&removed, json);
+                Ok(())
+            }
+            (None, false) => Ok(show::decap(&decap::status(&pin_path)?, json)?),
+        },
         Command::Detach { pin_path, json } => {
             if let Ok(status) = status(&api).await {
                 bail!(
@@ -168,7 +223,25 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-async fn status(api: &std::path::Path) -> anyhow::Result<Status> {
+async fn decap(
+    pin_path: &Path,
+    interface: &str,
+    from: &[Director],
+    json: bool,
+) -> anyhow::Result<()> {
+    let netlink = network::Netlink::open()?;
+    let links = netlink.links().await?;
+    let Some((_, ifindex)) = links.iter().find(|(name, _)| name == interface) else {
+        let names: Vec<&str> = links.iter().map(|(name, _)| name.as_str()).collect();
+        bail!("no interface `{interface}`: there are {}", names.join(", "));
+    };
+    let replaced = decap::attach(pin_path, interface, *ifindex, from)?;
+    let xdp = netlink.xdp_mode(*ifindex).await?;
+    show::decap_attached(interface, xdp, replaced, json);
+    Ok(())
+}
+
+async fn status(api: &Path) -> anyhow::Result<Status> {
     let mut client = Client::connect(api).await?;
     client.send(&Request::Status).await?;
     match client.next().await? {

@@ -146,7 +146,7 @@ impl Host {
         let port = self
             .eth0
             .as_ref()
-            .context("eth0 of this host belongs to the agent")?;
+            .context("eth0 of this host has another program")?;
         self.namespace.run(|| {
             // Or others are let before. The thread ends with this.
             prefer_this_thread();

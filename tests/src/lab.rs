@@ -71,6 +71,8 @@ impl Lab {
             }
             let eth0 = match plan.role {
                 Role::Director => None,
+                // The program there takes packets out of the tunnel.
+                Role::Backend if options.forward.is_tunnel() => None,
                 Role::Client | Role::Backend => Some(programs.attach(&namespace, "eth0")?),
             };
             ip(&namespace, &plan.lines())?;

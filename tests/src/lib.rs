@@ -9,6 +9,7 @@ mod agent;
 pub mod client;
 pub mod clock;
 pub mod closing;
+mod decap;
 mod host;
 mod interrupt;
 mod iproute;
@@ -24,6 +25,7 @@ pub mod wait;
 mod xdp;
 
 pub use agent::Agent;
+pub use decap::Decap;
 pub use host::Host;
 pub use interrupt::Interrupt;
 pub use lab::Lab;

@@ -16,7 +16,7 @@
 //!
 //! The service address is on-link for the client; the agent gives it to the
 //! director. Everybody's default route is the director, so that the answers of
-//! `nat` pass through it. With `dsr` the backends also carry the service address
+//! `nat` pass through it. With `dsr` and the tunnels the backends also carry the service address
 //! on their loopback and, one-armed, reach the client's network directly.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -41,6 +41,10 @@ pub enum Forward {
     Nat,
     /// Backends own the service address and answer the client directly.
     Dsr,
+    /// The same, and they need a [`Decap`](crate::Decap).
+    Ipip,
+    /// The same.
+    Gue,
 }
 
 impl Forward {
@@ -50,7 +54,14 @@ impl Forward {
         match self {
             Self::Nat => "nat",
             Self::Dsr => "dsr",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
         }
+    }
+
+    /// Whether backends have packets to take out of a tunnel.
+    pub(crate) fn is_tunnel(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
     }
 }
 
@@ -281,7 +292,7 @@ impl Plan {
                 let director = self.network().address(family, 1);
                 lines.push(format!("route add default via {director} dev eth0"));
             }
-            if self.options.forward == Forward::Dsr
+            if self.options.forward != Forward::Nat
                 && !self.options.two_armed
                 && self.role != Role::Director
             {
@@ -293,7 +304,7 @@ impl Plan {
     }
 
     fn owns_vip(&self) -> bool {
-        self.role == Role::Backend && self.options.forward == Forward::Dsr
+        self.role == Role::Backend && self.options.forward != Forward::Nat
     }
 
     fn network(&self) -> Network {

@@ -6,6 +6,7 @@ use comfy_table::{Table, presets::NOTHING};
 use failover_user::{
     config::Config,
     controller::status::Status,
+    dataplane::kernel::decap,
     event::{Event, What},
 };
 use serde_json::json;
@@ -131,6 +132,46 @@ pub(crate) fn detached(pin_path: &Path, existed: bool, addresses: &[IpAddr], jso
         );
     } else {
         println!("{}: nothing was there", pin_path.display());
+    }
+}
+
+pub(crate) fn decap(interfaces: &[decap::Status], json: bool) -> serde_json::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(interfaces)?);
+        return Ok(());
+    }
+    for interface in interfaces {
+        let directors = interface.directors.join(", ");
+        println!("{}: tunnels of {directors} end here", interface.interface);
+        for verdict in &interface.verdicts {
+            println!("{:>12} packets {}", verdict.packets, verdict.verdict);
+        }
+    }
+    if interfaces.is_empty() {
+        println!("no tunnels end here: failover decap --interface INTERFACE --from DIRECTOR");
+    }
+    Ok(())
+}
+
+pub(crate) fn decap_attached(interface: &str, xdp: &str, replaced: bool, json: bool) {
+    if json {
+        println!(
+            "{}",
+            json!({ "interface": interface, "xdp": xdp, "replaced": replaced })
+        );
+    } else {
+        let what = if replaced { "replaced" } else { "attached" };
+        println!("{interface}: {what}, XDP {xdp}; failover decap --detach removes it");
+    }
+}
+
+pub(crate) fn decap_detached(interfaces: &[String], json: bool) {
+    if json {
+        println!("{}", json!({ "interfaces": interfaces }));
+    } else if interfaces.is_empty() {
+        println!("nothing was there");
+    } else {
+        println!("removed from {}", interfaces.join(", "));
     }
 }
 

@@ -11,6 +11,8 @@
 //! date, and only then replaces the program in the links (`BPF_LINK_UPDATE`): at
 //! no moment is there an interface without a program or a program without maps.
 
+mod attach;
+pub mod decap;
 mod entries;
 mod maps;
 mod pins;
@@ -25,11 +27,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, RingBuf},
-    programs::{
-        Xdp, XdpMode,
-        links::{FdLink, PinnedLink},
-        xdp::XdpLink,
-    },
+    programs::{Xdp, links::PinnedLink},
 };
 use aya_log::EbpfLogger;
 use failover_common::{Service, ServiceKey};
@@ -123,7 +121,7 @@ impl Kernel {
         let mut ebpf = loader
             .load(OBJECT)
             .map_err(|error| KernelError::Load(chain(&error)))?;
-        let program = xdp(&mut ebpf)?;
+        let program = xdp(&mut ebpf, PROGRAM)?;
         program
             .load()
             .map_err(|error| KernelError::Load(chain(&error)))?;
@@ -141,7 +139,7 @@ impl Kernel {
     ///
     /// The object does not hold it.
     pub fn program(&mut self) -> Result<&mut Xdp, KernelError> {
-        xdp(&mut self.ebpf)
+        xdp(&mut self.ebpf, PROGRAM)
     }
 
     /// What the program logs about single packets; it does so only where the
@@ -166,89 +164,13 @@ impl Kernel {
         ifindex: u32,
         mode: config::XdpMode,
     ) -> Result<bool, KernelError> {
-        let pin = self.pin_path.join("links").join(interface);
-        create_directory(&self.pin_path.join("links"))?;
-        if let Ok(pinned) = PinnedLink::from_pin(&pin) {
-            match self.replace(pinned, &pin) {
-                Ok(link) => {
-                    self.links.insert(interface.to_owned(), link);
-                    return Ok(true);
-                }
-                Err(reason) => {
-                    warn!(
-                        "{interface}: the link of the last agent is of no use ({reason}): attaching anew"
-                    );
-                    remove(&pin)?;
-                }
-            }
-        }
-        let link = self.attach_new(interface, ifindex, mode)?;
-        let link = link.pin(&pin).map_err(|error| KernelError::Attach {
-            interface: interface.to_owned(),
-            reason: chain(&error),
-        })?;
+        let links = self.pin_path.join("links");
+        create_directory(&links)?;
+        let pin = links.join(interface);
+        let program = xdp(&mut self.ebpf, PROGRAM)?;
+        let (link, replaced) = attach::attach(program, interface, ifindex, mode, &pin)?;
         self.links.insert(interface.to_owned(), link);
-        Ok(false)
-    }
-
-    fn replace(&mut self, pinned: PinnedLink, pin: &Path) -> Result<PinnedLink, String> {
-        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| chain(&error))?;
-        let program = xdp(&mut self.ebpf).map_err(|error| error.to_string())?;
-        let id = program
-            .attach_to_link(link)
-            .map_err(|error| chain(&error))?;
-        // The pin keeps the link; ours must not detach it when it is dropped.
-        drop(program.take_link(id));
-        PinnedLink::from_pin(pin).map_err(|error| chain(&error))
-    }
-
-    fn attach_new(
-        &mut self,
-        interface: &str,
-        ifindex: u32,
-        mode: config::XdpMode,
-    ) -> Result<FdLink, KernelError> {
-        let attempts: &[(XdpMode, &str)] = match mode {
-            config::XdpMode::Auto => &[(XdpMode::Driver, "native"), (XdpMode::Skb, "generic")],
-            config::XdpMode::Native => &[(XdpMode::Driver, "native")],
-            config::XdpMode::Generic => &[(XdpMode::Skb, "generic")],
-        };
-        let refused = |reason: String| KernelError::Attach {
-            interface: interface.to_owned(),
-            reason,
-        };
-        let mut reasons = Vec::new();
-        for (mode, name) in attempts {
-            let program = xdp(&mut self.ebpf)?;
-            match program.attach_to_if_index(ifindex, *mode) {
-                Ok(id) => {
-                    let link = program.take_link(id).map_err(|e| refused(chain(&e)))?;
-                    info!("{interface}: attached in {name} mode");
-                    if *name == "generic" {
-                        warn!(
-                            "{interface}: generic mode is slower; the driver has no native XDP here ({})",
-                            reasons.join(", ")
-                        );
-                    }
-                    return FdLink::try_from(link).map_err(|_| {
-                        refused(
-                            "the kernel has no BPF links for XDP: Linux 5.9 or newer is needed"
-                                .to_owned(),
-                        )
-                    });
-                }
-                Err(error) => {
-                    let reason = chain(&error);
-                    if reason.contains("os error 16") {
-                        return Err(refused(format!(
-                            "it has an XDP program already: remove it (ip link set dev {interface} xdp off) or name another pin_path's owner"
-                        )));
-                    }
-                    reasons.push(format!("{name}: {reason}"));
-                }
-            }
-        }
-        Err(refused(reasons.join("; ")))
+        Ok(replaced)
     }
 
     /// Removes links of interfaces that are no longer ours, maps of other
@@ -359,10 +281,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
 }
 
-fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, KernelError> {
-    ebpf.program_mut(PROGRAM)
+fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, KernelError> {
+    ebpf.program_mut(name)
         .and_then(|program| program.try_into().ok())
-        .ok_or_else(|| KernelError::Load(format!("the object has no XDP program {PROGRAM}")))
+        .ok_or_else(|| KernelError::Load(format!("the object has no XDP program {name}")))
 }
 
 fn take_map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {

@@ -8,4 +8,5 @@ mod network;
 mod scale;
 mod survival;
 mod takeover;
+mod tunnel;
 mod world;

@@ -240,7 +240,7 @@ fn application(host: &Host, traffic: Traffic, forward: Forward, vip: IpAddr) -> 
     // DSR clients' packets are for the VIP; checks are for the server's own address.
     let addresses: &[IpAddr] = match forward {
         Forward::Nat => &[own],
-        Forward::Dsr => &[vip, own],
+        Forward::Dsr | Forward::Ipip | Forward::Gue => &[vip, own],
     };
     let checks = SocketAddr::new(own, APPLICATION_PORT);
     Server::start_checked(host, addresses, traffic.protocol(), PORT, checks)
