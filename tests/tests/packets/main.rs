@@ -4,6 +4,7 @@
 
 mod before;
 mod control;
+mod decap;
 mod frame;
 mod killed;
 mod mortals;
@@ -184,6 +185,16 @@ fn a_tunnel_needs_room_in_front() -> Result<()> {
 #[test]
 fn answers_to_what_is_too_big_are_bounded() -> Result<()> {
     in_world(tunnel::check_bound)
+}
+
+#[test]
+fn the_end_of_a_tunnel() -> Result<()> {
+    decap::check_table()
+}
+
+#[test]
+fn the_end_of_a_tunnel_truncated_at_every_length() -> Result<()> {
+    decap::check_truncated()
 }
 
 #[test]
