@@ -81,7 +81,7 @@ fn find_v4<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Option<Foun
         })
     };
     // RFC 791, section 3.1: five words; no more fragments, no offset.
-    let plain = version_ihl == 0x45 && u16::from_be_bytes([f0, f1]) & 0x3fff == 0;
+    let plain = version_ihl == 0x45 && [f0 & 0x3f, f1] == [0, 0];
     match protocol {
         IN_IPV4 | IN_IPV6 if !plain => return found(Err(DecapVerdict::Unsupported)),
         IN_IPV4 | IN_IPV6 => {}
