@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::os::fd::AsRawFd as _;
 
 use anyhow::Result;
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use socket2::Socket;
 
@@ -33,7 +34,11 @@ pub(crate) fn serve(listener: TcpListener, name: &str) -> Result<Infallible> {
     };
     let mut events = [EpollEvent::empty(); EVENTS];
     loop {
-        let count = lines.epoll.wait(&mut events, EpollTimeout::NONE)?;
+        let count = match lines.epoll.wait(&mut events, EpollTimeout::NONE) {
+            // It was stopped, and goes on.
+            Err(Errno::EINTR) => continue,
+            count => count?,
+        };
         for event in &events[..count] {
             match event.data() {
                 LISTENER => lines.accept(&listener)?,
