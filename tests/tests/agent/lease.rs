@@ -113,7 +113,7 @@ impl World {
 }
 
 /// Patient enough for a machine that stalls while other tests run.
-const FAST: &str = r#"
+pub(crate) const FAST: &str = r#"
 [service.heartbeat]
 kind = "icmp"
 interval = "5ms"

@@ -9,4 +9,5 @@ mod scale;
 mod survival;
 mod takeover;
 mod tunnel;
+mod untold;
 mod world;
