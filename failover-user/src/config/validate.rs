@@ -20,7 +20,7 @@ const PIN_PATH: &str = "/sys/fs/bpf/failover";
 const API: &str = "/run/failover.sock";
 const HOLD_DOWN: Duration = Duration::from_secs(5);
 /// While the agent is away, which is seldom: see `docs/detection.md`.
-const SILENCE: Duration = Duration::from_millis(8);
+const SILENCE: Duration = Duration::from_millis(40);
 /// Where no heartbeats are ever sent: longer than an application pauses to collect its
 /// garbage.
 const SILENCE_ALONE: Duration = Duration::from_millis(100);

@@ -61,7 +61,7 @@ fn the_least_there_can_be() {
         failback: Failback::Auto,
         hold_down: ms(5000),
         passive: true,
-        silence: Some(ms(8)),
+        silence: Some(ms(40)),
         backends: vec![ServiceBackend {
             backend: 0,
             port: 5432,
@@ -188,7 +188,7 @@ fn every_key() {
 #[test]
 fn what_traffic_shows() {
     let rows = [
-        ("nat", "", (true, Some(ms(8)))),
+        ("nat", "", (true, Some(ms(40)))),
         ("dsr", "forward = \"dsr\"", (false, None)),
         ("ipip", "forward = \"ipip\"", (false, None)),
         ("gue", "forward = \"gue\"", (false, None)),
@@ -197,8 +197,8 @@ fn what_traffic_shows() {
         ("the longest", "silence = \"4s\"", (true, Some(ms(4000)))),
         (
             "heartbeats that come less often",
-            "heartbeat = { interval = \"10ms\" }",
-            (true, Some(ms(20))),
+            "heartbeat = { interval = \"100ms\" }",
+            (true, Some(ms(200))),
         ),
         (
             "two of them",
@@ -215,8 +215,8 @@ fn what_traffic_shows() {
             "silence = \"1ms\"\nheartbeat = { kind = \"none\" }",
             (true, Some(ms(1))),
         ),
-        ("not passive", "passive = false", (false, Some(ms(8)))),
-        ("passive", "passive = true", (true, Some(ms(8)))),
+        ("not passive", "passive = false", (false, Some(ms(40)))),
+        ("passive", "passive = true", (true, Some(ms(40)))),
     ];
     for (description, line, expected) in rows {
         let config = accept(&edit("port     = 80", &format!("port = 80\n{line}")));

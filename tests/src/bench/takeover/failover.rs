@@ -1,6 +1,6 @@
 //! Our configuration.
 
-use lab::{Family, Lab};
+use lab::{Family, Forward, Lab};
 
 use super::client::Traffic;
 use super::fault::Fault;
@@ -10,6 +10,9 @@ use crate::settings::Settings;
 
 /// The service's name.
 pub(super) const SERVICE: &str = "bench";
+
+/// The traffic lease, as fast as the rest of the settings.
+const SILENCE: &str = "silence = \"8ms\"\n";
 
 /// How often an application is asked whether it works; the heartbeats see its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,13 @@ pub(super) fn config(
         .backends()
         .map(|host| (host.name().to_owned(), host.address(Family::V4)))
         .collect();
+    // By DSR no answers pass, and the key is refused.
+    let silence = match lab.options().forward {
+        Forward::Nat => SILENCE,
+        _ => "",
+    };
+    let heartbeat = settings.map(|settings| format!("{silence}{}", settings.table()));
+    let heartbeat = heartbeat.unwrap_or_default();
     Service {
         name: SERVICE,
         address: lab.vip(Family::V4),
@@ -58,7 +68,7 @@ pub(super) fn config(
             Traffic::Tcp | Traffic::Stream => "tcp",
         },
         forward: lab.options().forward,
-        heartbeat: &settings.map(Settings::table).unwrap_or_default(),
+        heartbeat: &heartbeat,
         checks: &tables(traffic, checks),
         backends: &backends,
     }
