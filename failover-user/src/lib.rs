@@ -8,8 +8,10 @@
 
 pub mod agent;
 pub mod api;
+pub mod budget;
 pub mod config;
 pub mod controller;
+pub mod damping;
 pub mod dataplane;
 pub mod event;
 pub mod health;
@@ -19,3 +21,4 @@ mod namespace;
 pub mod network;
 pub mod policy;
 pub mod probe;
+pub mod promotion;

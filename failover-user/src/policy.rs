@@ -39,7 +39,7 @@ pub struct Spec {
 }
 
 /// Who takes a service back to a better backend that has recovered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failback {
     /// The policy, after the hold-down.
     Auto,
