@@ -92,19 +92,32 @@ pub enum Hold {
     Expired = 1 << 0,
     /// A health check failed.
     CheckFailed = 1 << 1,
+    /// Another backend of the service is promoted, or this one is not yet: two that
+    /// serve would be worse than none.
+    NotPromoted = 1 << 2,
+    /// An operator drained it: it gets nothing new.
+    Drained = 1 << 3,
+    /// An operator disabled it.
+    Disabled = 1 << 4,
     /// The next hop does not answer ARP or neighbour discovery.
     NoNeighbour = 1 << 5,
     /// The interface that leads to the backend is down.
     LinkDown = 1 << 6,
+    /// It died too often; while another one can serve, it has to wait.
+    Damped = 1 << 7,
 }
 
 impl Hold {
     /// Every hold there is, in the order of their bits.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 8] = [
         Self::Expired,
         Self::CheckFailed,
+        Self::NotPromoted,
+        Self::Drained,
+        Self::Disabled,
         Self::NoNeighbour,
         Self::LinkDown,
+        Self::Damped,
     ];
 
     /// The word for it in status, events and metrics.
@@ -113,8 +126,12 @@ impl Hold {
         match self {
             Self::Expired => "expired",
             Self::CheckFailed => "check_failed",
+            Self::NotPromoted => "not_promoted",
+            Self::Drained => "drained",
+            Self::Disabled => "disabled",
             Self::NoNeighbour => "no_neighbour",
             Self::LinkDown => "link_down",
+            Self::Damped => "damped",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 /// Events the agent remembers; older ones are only in the log.
-const REMEMBERED: usize = 1024;
+pub const REMEMBERED: usize = 1024;
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,3 +22,4 @@ pub mod network;
 pub mod policy;
 pub mod probe;
 pub mod promotion;
+pub mod store;

@@ -2,7 +2,8 @@
 //! I/O; time is a parameter, since any origin, and never runs backwards.
 //!
 //! A backend is known here by its *position* in the service, which is its
-//! priority: 0 is the first choice. The data path serves from the first
+//! priority: 0 is the first choice. Backends of one *tier* are as good as each
+//! other: nothing goes back from one to another ([`Policy::in_tiers`]). The data path serves from the first
 //! eligible backend of the *order* in the service's map entry and, when none is
 //! eligible, from the one held last ([`Eligibility::held_at`]; ties: the first
 //! in the order). So the order is all that policy decides, and
@@ -104,6 +105,10 @@ pub struct Policy {
     spec: Spec,
     /// By position.
     backends: Vec<Backend>,
+    /// By position; less is better.
+    tiers: Vec<u8>,
+    /// Nothing goes back by itself, whatever the spec says.
+    pinned: bool,
     /// First of the order in the map; the others follow by priority. The serving
     /// one, or one that is not eligible.
     front: usize,
@@ -137,6 +142,8 @@ impl Policy {
         let mut policy = Self {
             spec,
             backends: eligible.iter().map(backend).collect(),
+            tiers: (0..=u8::MAX).take(eligible.len()).collect(),
+            pinned: false,
             front: 0,
             serving: 0,
             switched: false,
@@ -178,6 +185,19 @@ impl Policy {
             policy.bring_to_front();
         }
         policy
+    }
+
+    /// The same policy with the backends in tiers, by position, the best first.
+    /// Without it each is a tier of its own.
+    #[must_use]
+    pub fn in_tiers(mut self, tiers: impl IntoIterator<Item = u8>) -> Self {
+        self.tiers = tiers.into_iter().collect();
+        self
+    }
+
+    /// While `pinned`, nothing goes back by itself: as with [`Failback::Manual`].
+    pub fn pin(&mut self, pinned: bool) {
+        self.pinned = pinned;
     }
 
     /// Takes in the new eligibility of every backend, by position.
@@ -242,7 +262,7 @@ impl Policy {
         let before = (self.serving, self.state());
         self.serving = to;
         // Nothing is better than the first choice: it needs no protection.
-        self.switched = to != 0;
+        self.switched = self.tiers[to] != self.tiers[0];
         Ok(self.step(before, Some(Cause::Switch)))
     }
 
@@ -269,8 +289,8 @@ impl Policy {
         }
         match (self.better().map(|(_, due)| due).min(), self.spec.failback) {
             (None, Failback::Auto | Failback::Manual) => State::Best,
-            (Some(until), Failback::Auto) => State::Waiting { until: Some(until) },
-            (Some(_), Failback::Manual) => State::Waiting { until: None },
+            (Some(until), Failback::Auto) if !self.pinned => State::Waiting { until: Some(until) },
+            (Some(_), Failback::Auto | Failback::Manual) => State::Waiting { until: None },
         }
     }
 
@@ -330,7 +350,9 @@ impl Policy {
     fn better(&self) -> impl Iterator<Item = (usize, Duration)> {
         let better = self.backends[..self.serving].iter().enumerate();
         better
-            .filter(|(_, backend)| backend.eligible)
+            .filter(|(position, backend)| {
+                backend.eligible && self.tiers[*position] < self.tiers[self.serving]
+            })
             .map(|(position, backend)| {
                 let due = backend.since.saturating_add(self.spec.hold_down);
                 (position, due)

@@ -285,3 +285,33 @@ fn a_choice_that_died_is_not_handed_on() {
         assert_eq!(policy.state(), want, "{eligible:?}");
     }
 }
+
+/// Two of the best tier and one of the next.
+#[test]
+fn in_a_tier_nobody_is_better() {
+    let at = |eligible: [bool; 3]| {
+        eligible.map(|eligible| Eligibility {
+            eligible,
+            held_at: 1,
+        })
+    };
+    let mut policy = Policy::new(AUTO, &at(ALL), ms(0)).in_tiers([1, 1, 2]);
+    let rows: [([bool; 3], usize, State); 4] = [
+        (NOT_0, 1, State::Best),
+        (ALL, 1, State::Best),
+        (ONLY_2, 2, State::Best),
+        (ALL, 2, HOLD_DOWN_OVER(10)),
+    ];
+    for (eligible, serving, state) in rows {
+        let _step = policy.update(&at(eligible), ms(0));
+        let is = (policy.serving(), policy.state());
+        assert_eq!(is, (serving, state), "{eligible:?}");
+    }
+    policy.pin(true);
+    assert_eq!(policy.state(), OPERATOR);
+    policy.pin(false);
+    let _step = policy.advance(ms(10));
+    assert_eq!(policy.serving(), 0);
+    policy.switch(Some(1)).map(drop).unwrap();
+    assert_eq!(policy.state(), State::Best, "as good as the first choice");
+}
