@@ -4,6 +4,7 @@
 //! Cancelling it leaves the data path as it is: fail static.
 
 mod answers;
+mod hooks;
 mod leases;
 mod news;
 
@@ -25,13 +26,14 @@ use tokio::{
 };
 
 use self::{
+    hooks::{Hooks, Id},
     leases::{AUDIT, Proofs},
     news::{News, pass_on_log},
 };
 use crate::{
     api,
     config::Config,
-    controller::{Controller, status::InterfaceStatus},
+    controller::{Anchor, Controller, Past, status::InterfaceStatus},
     dataplane::{
         Dataplane,
         kernel::{Counters, Entries, Kernel, KernelMaps},
@@ -39,8 +41,10 @@ use crate::{
     event::{Event, History, What},
     health::Sign,
     heartbeat::{Rescue, Sender},
+    hook,
     network::{self, Change, Netlink, Reach, Watcher},
     probe::{self, Outcome, Prober, Report, icmp::Icmp},
+    store::{Journal, Store, StoreError},
 };
 
 /// Events a slow follower may lag behind before it loses some.
@@ -71,16 +75,28 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     check_forwarding(&config)?;
     let listener = api::bind(&config.agent.api, config.agent.api_group.as_deref())?;
 
+    // The pins are locked from here on, and the store with them.
     let mut kernel = Kernel::load(&config.agent.pin_path)?;
     let (maps, current) = kernel.maps()?;
     let adopted = !current.services.is_empty();
-    let controller = Controller::new(config, &current, now());
+    let mut store = Store::open(&config.agent.state)?;
+    let past = recall(&mut store)?;
+    let mut journal = store.journal();
+    let mut history = History::default();
+    journal
+        .read()
+        .into_iter()
+        .for_each(|event| history.push(event));
+    let controller = Controller::recalled(config, &current, &past, anchor(), now());
+    let (hooks, ended) = Hooks::new(store);
     let mut agent = Agent {
         entries: maps.entries(),
         dataplane: Dataplane::new(maps, current),
         counters: kernel.counters()?,
         controller,
-        history: History::default(),
+        history,
+        journal,
+        hooks,
         followers: broadcast::channel(FOLLOWERS).0,
         kicked: HashMap::new(),
         interfaces: Vec::new(),
@@ -99,7 +115,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     agent.kernel.finish()?;
     agent.own_addresses().await?;
     agent.record(Event::new(now(), What::Started { adopted }));
-    let result = agent.serve(listener, observed, tasks).await;
+    let result = agent.serve(listener, observed, ended, tasks).await;
     info!("the agent stops; the data path goes on as it is (failover detach removes it)");
     result
 }
@@ -112,6 +128,8 @@ struct Agent {
     counters: Counters,
     controller: Controller,
     history: History,
+    journal: Journal,
+    hooks: Hooks,
     followers: broadcast::Sender<Event>,
     kicked: HashMap<(u32, IpAddr), Duration>,
     interfaces: Vec<InterfaceStatus>,
@@ -192,6 +210,7 @@ impl Agent {
         mut self,
         listener: tokio::net::UnixListener,
         mut observed: mpsc::Receiver<Vec<Change>>,
+        mut ended: mpsc::Receiver<hook::Report<Id>>,
         mut tasks: JoinSet<()>,
     ) -> anyhow::Result<()> {
         let (reports, mut outcomes) = mpsc::channel(probe::REPORTS);
@@ -213,7 +232,8 @@ impl Agent {
         let _sender = Sender::start(&self.targets(), self.entries.clone(), Some(rescue), told)
             .context("cannot send heartbeats")?;
         for (number, backend) in backends.iter().enumerate() {
-            for (check, config) in backend.checks.iter().enumerate() {
+            let checks = backend.checks.iter().chain(&backend.ready);
+            for (check, config) in checks.enumerate() {
                 let (address, config) = (backend.address, config.clone());
                 let (reports, icmp) = (reports.clone(), icmp.clone());
                 let prober = Prober::new(number, check, address, config, reports, icmp);
@@ -250,6 +270,7 @@ impl Agent {
                         self.probed(report);
                     }
                 }
+                Some(report) = ended.recv() => self.hook_ended(report),
                 Some(changes) = observed.recv() => self.network_changed(changes).await,
                 Some(call) = requests.recv() => self.answer(call),
                 _ = audit.tick() => self.audit(&mut proofs),
@@ -262,14 +283,20 @@ impl Agent {
     }
 
     fn probed(&mut self, report: Report) {
+        let (backend, check) = (report.backend, report.check);
+        let passed = report.outcome == Outcome::Pass;
         let (sign, text) = match report.outcome {
             Outcome::Pass => (Sign::Good, format!("pass in {:?}", report.took)),
             Outcome::Fail(reason) => (Sign::Bad, reason),
             Outcome::Timeout => (Sign::Bad, format!("no answer in {:?}", report.took)),
         };
-        let changed = self
-            .controller
-            .probed(report.backend, report.check, sign, text, now());
+        let mut changed = self.controller.probed(backend, check, sign, text, now());
+        if passed {
+            let started = now().saturating_sub(report.took);
+            changed |= self.controller.passed_check(backend, check, started);
+        } else {
+            self.controller.failed_check(backend, check);
+        }
         self.settle(changed, sign == Sign::Bad);
     }
 
@@ -377,6 +404,10 @@ impl Agent {
             error!("{error}");
         }
         self.tell();
+        // A hook may follow from what is in the maps, never come before it.
+        if self.apply_again.is_none() {
+            self.remember();
+        }
     }
 
     /// Records what the controller has to say.
@@ -395,7 +426,11 @@ impl Agent {
         }
         // Nobody follows: fine.
         let _ = self.followers.send(event.clone());
-        self.history.push(event);
+        self.history.push(event.clone());
+        if let Err(error) = self.journal.add(&event, || self.history.all()) {
+            warn!("the event is not kept on disk: {error}");
+        }
+        self.notify(&event);
     }
 
     /// The data path could not answer a client: have the kernel find its next hop.
@@ -417,6 +452,26 @@ impl Agent {
             warn!("cannot have {} resolved: {error}", key.1);
         }
     }
+}
+
+/// What an earlier agent knew. If that cannot be read, nothing is promoted.
+fn recall(store: &mut Store) -> anyhow::Result<Past> {
+    match store.load() {
+        Ok(Some(kept)) => Ok(Past::Kept(kept)),
+        Ok(None) => Ok(Past::Nothing),
+        Err(error @ StoreError::Broken { .. }) => {
+            error!("{error}");
+            Ok(Past::Unreadable)
+        }
+        Err(error @ StoreError::Unusable { .. }) => Err(error.into()),
+    }
+}
+
+/// The wall clock, as of now.
+fn anchor() -> Anchor {
+    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // A clock that stands before 1970 is as good as none.
+    Anchor(wall.unwrap_or_default().saturating_sub(now()))
 }
 
 /// Watches the network, also after an error.

@@ -42,6 +42,31 @@ pub enum Request {
         /// To this backend; none: the best eligible one that does not serve.
         to: Option<String>,
     },
+    /// Drain or disable a backend.
+    Maintain {
+        /// The backend.
+        backend: String,
+        /// Disable it, and do not only drain it.
+        disable: bool,
+        /// Why.
+        reason: Option<String>,
+        /// For how long, milliseconds; none: until it is enabled.
+        for_ms: Option<u64>,
+    },
+    /// Enable a backend again.
+    Enable {
+        /// The backend.
+        backend: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// A person has looked: a service goes on.
+    Go {
+        /// The service.
+        service: String,
+        /// This backend is promoted, and no other one.
+        promoted: Option<String>,
+    },
 }
 
 /// What the agent answers.
@@ -61,6 +86,8 @@ pub enum Answer {
         /// Who serves.
         to: String,
     },
+    /// To [`Request::Maintain`], [`Request::Enable`] and [`Request::Go`].
+    Done,
     /// The request was refused.
     Refused {
         /// Why, and what to do.

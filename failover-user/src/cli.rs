@@ -123,6 +123,39 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Give a backend nothing new, until it is enabled.
+    ///
+    /// A service with warm or cold standbys moves to another backend first.
+    Drain(Maintain),
+    /// Take a backend out of service, until it is enabled.
+    ///
+    /// A service with warm or cold standbys moves to another backend first.
+    Disable(Maintain),
+    /// Let a backend serve again.
+    ///
+    /// One that was promoted once and has no `demote` hook counts as a standby again.
+    Enable {
+        /// The backend.
+        backend: String,
+        /// Why.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a service go on that waits for a person; failover status says what to check
+    /// before.
+    Go {
+        /// The service.
+        service: String,
+        /// This backend is promoted, and no other one is.
+        #[arg(long, value_name = "BACKEND")]
+        promoted: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove program, links, maps and service addresses. The agent must have
     /// been stopped.
     Detach {
@@ -133,6 +166,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(clap::Args)]
+struct Maintain {
+    /// The backend.
+    backend: String,
+    /// Why: shown by status and events.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Enable it again after this time, such as 30m.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    time: Option<Duration>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -208,6 +256,34 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
             }
             (None, false) => Ok(show::decap(&decap::status(&pin_path)?, json)?),
         },
+        Command::Drain(what) => maintain(&api, what, false).await,
+        Command::Disable(what) => maintain(&api, what, true).await,
+        Command::Enable {
+            backend,
+            reason,
+            json,
+        } => {
+            let request = Request::Enable {
+                backend: backend.clone(),
+                reason,
+            };
+            order(&api, &request).await?;
+            show::maintained(&backend, "enabled", json);
+            Ok(())
+        }
+        Command::Go {
+            service,
+            promoted,
+            json,
+        } => {
+            let request = Request::Go {
+                service: service.clone(),
+                promoted,
+            };
+            order(&api, &request).await?;
+            show::gone(&service, json);
+            Ok(())
+        }
         Command::Detach { pin_path, json } => {
             if let Ok(status) = status(&api).await {
                 bail!(
@@ -239,6 +315,35 @@ async fn decap(
     let xdp = netlink.xdp_mode(*ifindex).await?;
     show::decap_attached(interface, xdp, replaced, json);
     Ok(())
+}
+
+async fn maintain(api: &Path, what: Maintain, disable: bool) -> anyhow::Result<()> {
+    let Maintain {
+        backend,
+        reason,
+        time,
+        json,
+    } = what;
+    let request = Request::Maintain {
+        backend: backend.clone(),
+        disable,
+        reason,
+        for_ms: time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    };
+    order(api, &request).await?;
+    let state = if disable { "disabled" } else { "drained" };
+    show::maintained(&backend, state, json);
+    Ok(())
+}
+
+/// Says something that is only done or refused.
+async fn order(api: &Path, request: &Request) -> anyhow::Result<()> {
+    let mut client = Client::connect(api).await?;
+    client.send(request).await?;
+    match client.next().await? {
+        Answer::Done => Ok(()),
+        other => Err(unexpected(other)),
+    }
 }
 
 async fn status(api: &Path) -> anyhow::Result<Status> {

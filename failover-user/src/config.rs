@@ -6,10 +6,13 @@
 
 mod check;
 mod conflicts;
+mod damping;
 mod error;
 mod heartbeat;
+mod hook;
 mod raw;
 mod source;
+mod standby;
 mod validate;
 mod value;
 
@@ -24,11 +27,15 @@ use std::{
 
 use failover_common::{Be16, Forward, HeartbeatKind, ServiceKey};
 
-pub use self::error::Error;
+pub use self::{
+    error::Error,
+    hook::{Action, Hook, Method},
+    standby::{Hooks, Member, Standby},
+};
 use self::{error::Problem, source::Source};
 
 /// A valid configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The agent itself.
     pub agent: Agent,
@@ -42,7 +49,7 @@ pub struct Config {
 }
 
 /// How the agent runs: `[agent]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Agent {
     /// Interfaces XDP is attached to: at least one, each once, by names the
     /// kernel would accept. That they exist is for [`Config::check_interfaces`].
@@ -56,6 +63,10 @@ pub struct Agent {
     /// Group whose members may use the API, besides root. That it exists is not
     /// checked.
     pub api_group: Option<String>,
+    /// Directory of what must not be forgotten; absolute.
+    pub state: PathBuf,
+    /// How backends that flap are damped; none: not at all.
+    pub damping: Option<crate::damping::Spec>,
     origin: Origin,
 }
 
@@ -95,6 +106,14 @@ pub struct Service {
     /// a death, while nobody sends heartbeats: 1 ms to 4 s, and at least two of
     /// their intervals; none: for ever. Only with `nat`.
     pub silence: Option<Duration>,
+    /// Automatic takeovers and failbacks an hour before a person must say go; none:
+    /// any number.
+    pub budget: Option<u16>,
+    /// How the holder changes, if a backend is warm or cold; then no other service has
+    /// one of its backends.
+    pub standby: Option<Standby>,
+    /// Told of every change.
+    pub notify: Option<Hook>,
     /// Sorted by priority, the best first: at least one and at most
     /// [`failover_common::MAX_BACKENDS_PER_SERVICE`], each of them once.
     pub backends: Vec<ServiceBackend>,
@@ -116,7 +135,7 @@ pub struct ServiceBackend {
     /// Port on the backend; 0, the port the client asked for, exactly if the
     /// service's is 0.
     pub port: u16,
-    /// The tier, 1 the best; unique in the service.
+    /// The tier, 1 the best. Those of one tier are as good as each other.
     pub priority: u8,
 }
 
@@ -170,6 +189,8 @@ pub struct Backend {
     /// The checks of all services that use it, each once; at least one. All
     /// must pass.
     pub checks: Vec<Check>,
+    /// Those that must pass besides before it serves after a promotion.
+    pub ready: Vec<Check>,
     /// What renews its lease; the services that use it agree on it.
     pub heartbeat: Heartbeat,
 }

@@ -2,7 +2,9 @@
 //! in, the desired state of the maps and the events out. No I/O and no clock.
 
 mod death;
+mod maintenance;
 mod slots;
+mod standby;
 pub mod status;
 
 use std::{net::IpAddr, time::Duration};
@@ -13,16 +15,22 @@ use failover_common::{
 };
 use thiserror::Error;
 
+use self::standby::Left;
+pub use self::{maintenance::Anchor, standby::Job};
 use crate::{
+    budget::Budget,
     config::{self, Config},
+    damping::Damping,
     dataplane::State,
     event::{Event, What},
     health::{BackendHealth, Sign, Thresholds},
     network::Reach,
     policy::{self, Cause, Eligibility, Outage, Policy, Refusal, Spec, Step},
+    promotion::{self, Phase, Promotion, Reason},
+    store::{Kept, KeptService, Maintenance},
 };
 
-/// Why `failover switch` did nothing.
+/// Why an operator's word changed nothing.
 #[derive(Debug, Error)]
 pub enum SwitchError {
     /// No such service.
@@ -46,6 +54,31 @@ pub enum SwitchError {
         /// Why.
         refusal: Refusal,
     },
+    /// The promotion refuses.
+    #[error("service `{service}` stays where it is: {refusal}")]
+    NotPromoted {
+        /// The service.
+        service: String,
+        /// Why.
+        refusal: promotion::Refusal,
+    },
+    /// No such backend at all.
+    #[error("no backend `{0}`: failover status lists them")]
+    NobodyOfThatName(String),
+    /// Nothing keeps the backend out.
+    #[error("backend `{0}` is neither drained nor disabled")]
+    Enabled(String),
+}
+
+/// What is known of the past.
+#[derive(Debug)]
+pub enum Past {
+    /// Nothing: there was no agent before.
+    Nothing,
+    /// There was one, and nobody knows what it knew.
+    Unreadable,
+    /// This.
+    Kept(Kept),
 }
 
 /// A backend as the agent sees it.
@@ -57,6 +90,11 @@ struct Backend {
     outcomes: Vec<String>,
     /// If the hold `expired` is set, or was set by somebody else: why.
     death: Option<death::Death>,
+    /// When the newest probe of each check was started, those before serving
+    /// included, if it passed.
+    fresh: Vec<Option<Duration>>,
+    maintenance: Option<Maintenance>,
+    damping: Option<Damping>,
 }
 
 /// Decides for all services and backends. `now` is `CLOCK_MONOTONIC` everywhere.
@@ -64,6 +102,19 @@ pub struct Controller {
     config: Config,
     backends: Vec<Backend>,
     policies: Vec<Policy>,
+    /// By number of the service, if it has warm or cold standbys.
+    promotions: Vec<Option<Promotion>>,
+    /// By number of the service: why nothing happens by itself.
+    frozen: Vec<Option<String>>,
+    /// By number of the service: why the holder has changed, until it is told.
+    reasons: Vec<Option<Reason>>,
+    /// By number of the service, if it has no promotion, which has its own.
+    budgets: Vec<Budget>,
+    /// Services that were told to have nobody.
+    outages: Vec<bool>,
+    anchor: Anchor,
+    /// When it was last looked for what is over.
+    expired_at: Duration,
     desired: State,
     events: Vec<Event>,
 }
@@ -72,10 +123,29 @@ impl Controller {
     /// Goes on from what the maps hold: who serves goes on serving.
     #[must_use]
     pub fn new(config: Config, current: &State, now: Duration) -> Self {
+        Self::recalled(config, current, &Past::Nothing, Anchor::default(), now)
+    }
+
+    /// The same, with what an earlier agent knew.
+    #[must_use]
+    pub fn recalled(
+        config: Config,
+        current: &State,
+        past: &Past,
+        anchor: Anchor,
+        now: Duration,
+    ) -> Self {
         let indexes = slots::assign(&config.backends, current);
         let mut controller = Self {
             backends: Vec::new(),
             policies: Vec::new(),
+            promotions: Vec::new(),
+            frozen: vec![None; config.services.len()],
+            reasons: vec![None; config.services.len()],
+            budgets: Vec::new(),
+            outages: vec![false; config.services.len()],
+            anchor,
+            expired_at: now,
             desired: State::default(),
             events: Vec::new(),
             config,
@@ -96,13 +166,52 @@ impl Controller {
                 health,
                 outcomes: vec!["no probe yet".to_owned(); backend.checks.len()],
                 death: None,
+                fresh: vec![None; backend.checks.len() + backend.ready.len()],
+                maintenance: None,
+                damping: None,
             });
             controller.desired.backends.insert(index, entry);
         }
+        let kept = match past {
+            Past::Nothing | Past::Unreadable => None,
+            Past::Kept(kept) => Some(kept),
+        };
         for number in 0..controller.backends.len() {
             controller.adopt_death(number);
+            let name = &controller.config.backends[number].name;
+            let kept = kept.and_then(|kept| kept.backends.get(name));
+            controller.recall(number, kept, now);
         }
         for number in 0..controller.config.services.len() {
+            let service = &controller.config.services[number];
+            let kept = kept.and_then(|kept| kept.services.get(&service.name));
+            let spent = kept.map_or(&[][..], |kept| &kept.spent).iter();
+            let spent: Vec<_> = spent.map(|at| anchor.monotonic(*at)).collect();
+            let budget = service.budget.filter(|_| service.standby.is_none());
+            let budget = Budget::new(budget.map(usize::from), spent.iter().copied());
+            controller.budgets.push(budget);
+            let left = match (past, kept) {
+                (Past::Unreadable, _) => Left::Unreadable,
+                (
+                    _,
+                    Some(KeptService {
+                        promotion: Some(memory),
+                        ..
+                    }),
+                ) => Left::Memory(memory, spent),
+                (Past::Nothing | Past::Kept(_), _) => Left::Nothing,
+            };
+            let promotion = controller.adopt_promotion(number, left, current, now);
+            if let Some((_, Some(reason))) = &promotion {
+                let service = service.name.clone();
+                let reason = reason.clone();
+                controller.frozen[number] = Some(reason.clone());
+                let what = What::Frozen { service, reason };
+                controller.events.push(Event::new(now, what));
+            }
+            controller.promotions.push(promotion.map(|(it, _)| it));
+            // Before anything is written: who is not promoted never serves.
+            controller.noted(number, &[], now);
             let policy = controller.adopt(number, current, now);
             controller.policies.push(policy);
             let step = controller.policies[number].advance(now);
@@ -142,9 +251,11 @@ impl Controller {
         let Some(state) = self.backends.get_mut(backend) else {
             return false;
         };
-        if let Some(outcome) = state.outcomes.get_mut(check) {
-            *outcome = text;
-        }
+        // A check that counts only before serving is no health.
+        let Some(outcome) = state.outcomes.get_mut(check) else {
+            return false;
+        };
+        *outcome = text;
         let changed = state.health.observe(check, sign).is_some();
         let failed = !state.health.is_up();
         let held = changed && self.hold(backend, &[(Hold::CheckFailed, failed)], now);
@@ -183,15 +294,25 @@ impl Controller {
     /// Runs the policy of every service after holds have changed. Until then the
     /// maps may be brought to [`Self::desired`] only if a hold was set.
     pub fn settle(&mut self, now: Duration) {
+        self.damp(now);
+        self.promote(now);
         for number in 0..self.policies.len() {
             let eligibility = self.eligibility(number);
             let step = self.policies[number].update(&eligibility, now);
             self.take(number, &step, now);
+            if self.promotions[number].is_some() {
+                // The order follows who may serve, not only who serves.
+                self.place(number);
+            }
         }
     }
 
     /// Does what time alone brings about.
     pub fn advance(&mut self, now: Duration) {
+        let due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        let mut promotions = self.promotions.iter().flatten();
+        let settle = due(self.expiry()) || promotions.any(|it| due(it.deadline()));
+        self.expire(now);
         for number in 0..self.policies.len() {
             if self.policies[number]
                 .deadline()
@@ -201,12 +322,20 @@ impl Controller {
                 self.take(number, &step, now);
             }
         }
+        if settle {
+            self.settle(now);
+        }
     }
 
     /// When [`Self::advance`] must be called next.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        self.policies.iter().filter_map(Policy::deadline).min()
+        let policies = self.policies.iter().filter_map(Policy::deadline);
+        let promotions = self.promotions.iter().flatten();
+        policies
+            .chain(promotions.filter_map(Promotion::deadline))
+            .chain(self.expiry())
+            .min()
     }
 
     /// The operator moves a service; returns from whom to whom.
@@ -220,24 +349,13 @@ impl Controller {
         to: Option<&str>,
         now: Duration,
     ) -> Result<(String, String), SwitchError> {
-        let number = self
-            .config
-            .services
-            .iter()
-            .position(|candidate| candidate.name == service)
-            .ok_or_else(|| SwitchError::NoService(service.to_owned()))?;
-        let names: Vec<&str> = self.names(number).collect();
-        let position = match to {
-            None => None,
-            Some(to) => Some(names.iter().position(|name| *name == to).ok_or_else(|| {
-                SwitchError::NoBackend {
-                    service: service.to_owned(),
-                    backend: to.to_owned(),
-                    present: names.join(", "),
-                }
-            })?),
-        };
-        let from = names[self.policies[number].serving()].to_owned();
+        let number = self.service(service)?;
+        let position = to.map(|to| self.position(number, to)).transpose()?;
+        let from = self.policies[number].serving();
+        let from = self.name(number, from).to_owned();
+        if let Some(to) = self.switch_holder(number, position, now)? {
+            return Ok((from, to));
+        }
         let step =
             self.policies[number]
                 .switch(position)
@@ -269,6 +387,7 @@ impl Controller {
             entry.held_at = nanoseconds(now);
         }
         entry.holds = after.0;
+        self.count_death(backend, before, after, now);
         self.events.push(Event::new(
             now,
             What::Holds {
@@ -302,11 +421,25 @@ impl Controller {
 
     fn take(&mut self, number: usize, step: &Step, now: Duration) {
         let service = self.config.services[number].name.clone();
+        let reason = self.reasons[number].take();
+        let lost = self.policies[number].state() == policy::State::Lost;
+        // While nobody may serve, nobody serves.
+        let moved = step
+            .moved
+            .filter(|_| !(lost && self.promotions[number].is_some()));
+        if let Some(moved) = moved
+            && moved.cause != Cause::Switch
+        {
+            self.budgets[number].spend(now);
+            let pinned = !self.budgets[number].allows(now);
+            self.policies[number].pin(pinned);
+        }
         let name = |position| self.name(number, position).to_owned();
         let mut events = Vec::new();
-        if let Some(moved) = step.moved {
+        if let Some(moved) = moved {
             let (from, to) = (name(moved.from), name(moved.to));
-            events.push(match moved.cause {
+            let cause = reason.map_or(moved.cause, standby::cause);
+            events.push(match cause {
                 Cause::Takeover => What::Takeover {
                     timeline: self.timeline(number, moved.from),
                     service: service.clone(),
@@ -325,13 +458,19 @@ impl Controller {
                 },
             });
         }
+        // On the way to another holder nobody serves, and that is told already.
+        let phase = self.promotions[number].as_ref().map(Promotion::phase);
+        let open = phase.is_none_or(|phase| phase == Phase::Open);
+        let keeps = name(self.policies[number].serving());
         match step.outage {
-            Some(Outage::Begins) => events.push(What::Outage {
-                keeps: name(self.policies[number].serving()),
-                service,
-            }),
-            Some(Outage::Ends) => events.push(What::OutageEnds { service }),
-            None => {}
+            Some(Outage::Begins) if open => {
+                self.outages[number] = true;
+                events.push(What::Outage { service, keeps });
+            }
+            Some(Outage::Ends) if std::mem::take(&mut self.outages[number]) => {
+                events.push(What::OutageEnds { service });
+            }
+            Some(Outage::Begins | Outage::Ends) | None => {}
         }
         self.events
             .extend(events.into_iter().map(|what| Event::new(now, what)));
@@ -343,15 +482,13 @@ impl Controller {
     fn adopt(&self, number: usize, current: &State, now: Duration) -> Policy {
         let service = &self.config.services[number];
         let spec = Spec {
-            failback: match service.failback {
-                config::Failback::Auto => policy::Failback::Auto,
-                config::Failback::Manual => policy::Failback::Manual,
-            },
+            failback: failback(service.failback),
             hold_down: service.hold_down,
         };
+        let tiers = service.backends.iter().map(|backend| backend.priority);
         let eligibility = self.eligibility(number);
         let Some(found) = current.services.get(&service.key()) else {
-            return Policy::new(spec, &eligibility, now);
+            return Policy::new(spec, &eligibility, now).in_tiers(tiers);
         };
         let used = &found.backends[..usize::from(found.len).min(found.backends.len())];
         let order: Vec<usize> = used
@@ -364,7 +501,7 @@ impl Controller {
                     .position(|backend| of(backend) == entry.index)
             })
             .collect();
-        Policy::adopted(spec, &order, found.switched != 0, &eligibility, now)
+        Policy::adopted(spec, &order, found.switched != 0, &eligibility, now).in_tiers(tiers)
     }
 
     /// Whether each backend of a service may serve, by position.
@@ -395,7 +532,12 @@ impl Controller {
             silence: config.silence.map_or(0, nanoseconds),
             ..Service::zeroed()
         };
-        for (slot, position) in service.backends.iter_mut().zip(policy.order()) {
+        // Who is not promoted is not even in the order: it cannot be chosen as the one
+        // that was held last, either.
+        let promotion = self.promotions[number].as_ref();
+        let may_serve = |position: &usize| promotion.is_none_or(|it| it.may_serve(*position));
+        let order = policy.order().into_iter().filter(may_serve);
+        for (slot, position) in service.backends.iter_mut().zip(order) {
             let backend = &config.backends[position];
             *slot = ServiceBackend {
                 index: self.backends[backend.backend].index,
@@ -448,9 +590,31 @@ impl Controller {
             .map(|backend| self.config.backends[backend.backend].name.as_str())
     }
 
+    fn service(&self, name: &str) -> Result<usize, SwitchError> {
+        let mut services = self.config.services.iter();
+        let number = services.position(|candidate| candidate.name == name);
+        number.ok_or_else(|| SwitchError::NoService(name.to_owned()))
+    }
+
+    fn position(&self, number: usize, backend: &str) -> Result<usize, SwitchError> {
+        let position = self.names(number).position(|name| name == backend);
+        position.ok_or_else(|| SwitchError::NoBackend {
+            service: self.config.services[number].name.clone(),
+            backend: backend.to_owned(),
+            present: self.names(number).collect::<Vec<_>>().join(", "),
+        })
+    }
+
     fn name(&self, number: usize, position: usize) -> &str {
         let backend = self.config.services[number].backends[position].backend;
         &self.config.backends[backend].name
+    }
+}
+
+const fn failback(failback: config::Failback) -> policy::Failback {
+    match failback {
+        config::Failback::Auto => policy::Failback::Auto,
+        config::Failback::Manual => policy::Failback::Manual,
     }
 }
 

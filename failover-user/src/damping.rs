@@ -26,7 +26,9 @@ impl Spec {
     /// The penalty that takes `max_suppress` to decay to `reuse`: more does not
     /// count (RFC 2439, section 4.2).
     fn ceiling(&self) -> f64 {
-        self.reuse * (self.max_suppress.as_secs_f64() / self.half_life.as_secs_f64()).exp2()
+        let lives = self.max_suppress.as_secs_f64() / self.half_life.as_secs_f64();
+        // Below `suppress` it would damp nobody.
+        (self.reuse * lives.exp2()).max(self.suppress)
     }
 }
 
@@ -73,6 +75,12 @@ impl Damping {
     pub fn penalty(&self, now: Duration) -> f64 {
         let lives = now.saturating_sub(self.at).as_secs_f64() / self.spec.half_life.as_secs_f64();
         self.penalty * (-lives).exp2()
+    }
+
+    /// The penalty as it was last counted, and when.
+    #[must_use]
+    pub const fn counted(&self) -> (f64, Duration) {
+        (self.penalty, self.at)
     }
 
     /// Whether it is damped, as of the last call.

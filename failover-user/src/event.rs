@@ -83,6 +83,112 @@ pub enum What {
         /// Who serves.
         to: String,
     },
+    /// Another backend is to hold the service, and has to be promoted first.
+    Promotion {
+        /// The service.
+        service: String,
+        /// Who holds it.
+        from: String,
+        /// Who is to hold it.
+        to: String,
+        /// Why: `died`, `maintenance`, `failback`, `switch` or `declared`.
+        reason: String,
+    },
+    /// A step of a promotion begins.
+    Step {
+        /// The service.
+        service: String,
+        /// Who is to hold it.
+        backend: String,
+        /// `fence`, `start`, `reach`, `demote`, `promote` or `ready`.
+        step: String,
+    },
+    /// A hook has been run, or tried to.
+    Hook {
+        /// The service.
+        service: String,
+        /// The backend.
+        backend: String,
+        /// Its name.
+        hook: String,
+        /// From 1.
+        attempt: u32,
+        /// `done`, `failed` or `unknown`: not within its time.
+        outcome: String,
+        /// What it said, or what was wrong.
+        text: String,
+    },
+    /// A backend could not be fenced, which is not required.
+    NotFenced {
+        /// The service.
+        service: String,
+        /// The backend.
+        backend: String,
+    },
+    /// The promotion of a backend failed, and others are tried.
+    GivesUp {
+        /// The service.
+        service: String,
+        /// The backend.
+        backend: String,
+        /// At which step.
+        step: String,
+    },
+    /// Nobody else is promoted: the holder keeps the service.
+    Keeps {
+        /// The service.
+        service: String,
+        /// The holder.
+        backend: String,
+    },
+    /// A promotion cannot go on without a person.
+    Blocked {
+        /// The service.
+        service: String,
+        /// Who was to hold it.
+        backend: String,
+        /// What has to be checked and said.
+        check: String,
+    },
+    /// Nothing happens by itself: what the store and the maps say does not fit.
+    Frozen {
+        /// The service.
+        service: String,
+        /// Why, and what has to be done.
+        reason: String,
+    },
+    /// A person said that it goes on.
+    Go {
+        /// The service.
+        service: String,
+        /// The backend that is promoted, as the person says.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        promoted: Option<String>,
+    },
+    /// A backend was promoted, and holds the service.
+    Promoted {
+        /// The service.
+        service: String,
+        /// Who held it.
+        from: String,
+        /// Who holds it.
+        to: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator drained, disabled or enabled a backend, or that is over.
+    Maintenance {
+        /// The backend.
+        backend: String,
+        /// `drained`, `disabled` or `enabled`.
+        state: String,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// For how many seconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        for_s: Option<u64>,
+    },
     /// No backend of the service is eligible.
     Outage {
         /// The service.
@@ -180,7 +286,12 @@ impl Event {
             What::Takeover { .. }
             | What::Outage { .. }
             | What::Expired { .. }
+            | What::NotFenced { .. }
+            | What::GivesUp { .. }
+            | What::Blocked { .. }
+            | What::Frozen { .. }
             | What::Trouble { .. } => true,
+            What::Hook { outcome, .. } => outcome != "done",
             What::Doubt { begins, .. } => *begins,
             What::Holds { holds, .. } => !holds.is_empty(),
             What::Started { .. }
@@ -188,7 +299,51 @@ impl Event {
             | What::Failback { .. }
             | What::Switch { .. }
             | What::OutageEnds { .. }
+            | What::Promotion { .. }
+            | What::Step { .. }
+            | What::Keeps { .. }
+            | What::Go { .. }
+            | What::Promoted { .. }
+            | What::Maintenance { .. }
             | What::Link { .. } => false,
+        }
+    }
+}
+
+impl What {
+    /// The service of an event that `notify` is told of, and from whom to whom it
+    /// goes, as far as that is known.
+    #[must_use]
+    pub fn change(&self) -> Option<(&str, &str, &str)> {
+        match self {
+            Self::Takeover {
+                service, from, to, ..
+            }
+            | Self::Failback { service, from, to }
+            | Self::Switch { service, from, to }
+            | Self::Promotion {
+                service, from, to, ..
+            } => Some((service, from, to)),
+            Self::Outage { service, keeps } => Some((service, keeps, "")),
+            Self::Blocked {
+                service, backend, ..
+            } => Some((service, "", backend)),
+            Self::OutageEnds { service } | Self::Frozen { service, .. } => Some((service, "", "")),
+            Self::Started { .. }
+            | Self::Holds { .. }
+            | Self::Expired { .. }
+            | Self::Passed { .. }
+            | Self::Step { .. }
+            | Self::Hook { .. }
+            | Self::NotFenced { .. }
+            | Self::GivesUp { .. }
+            | Self::Keeps { .. }
+            | Self::Go { .. }
+            | Self::Promoted { .. }
+            | Self::Maintenance { .. }
+            | Self::Doubt { .. }
+            | Self::Trouble { .. }
+            | Self::Link { .. } => None,
         }
     }
 }
@@ -245,6 +400,90 @@ impl fmt::Display for What {
             }
             Self::Switch { service, from, to } => {
                 write!(f, "service {service}: switched from {from} to {to}")
+            }
+            Self::Promotion {
+                service,
+                from,
+                to,
+                reason,
+            } => write!(
+                f,
+                "service {service}: {to} is to take over from {from} ({reason})"
+            ),
+            Self::Step {
+                service,
+                backend,
+                step,
+            } => write!(f, "service {service}: on the way to {backend}: {step}"),
+            Self::Hook {
+                service,
+                backend,
+                hook,
+                attempt,
+                outcome,
+                text,
+            } => {
+                write!(
+                    f,
+                    "service {service}: hook {hook} for {backend}, attempt {attempt}: {outcome}"
+                )?;
+                if text.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, ": {}", text.escape_debug())
+                }
+            }
+            Self::NotFenced { service, backend } => write!(
+                f,
+                "service {service}: {backend} COULD NOT BE FENCED, and goes without (required = false)"
+            ),
+            Self::GivesUp {
+                service,
+                backend,
+                step,
+            } => write!(f, "service {service}: {backend} fails at: {step}"),
+            Self::Keeps { service, backend } => {
+                write!(f, "service {service}: {backend} keeps it")
+            }
+            Self::Blocked { service, check, .. } => {
+                write!(f, "service {service}: WAITS FOR A PERSON: {check}")
+            }
+            Self::Frozen { service, reason } => {
+                write!(f, "service {service}: NOTHING IS PROMOTED: {reason}")
+            }
+            Self::Go {
+                service,
+                promoted: None,
+            } => write!(f, "service {service}: go, said the operator"),
+            Self::Go {
+                service,
+                promoted: Some(backend),
+            } => write!(
+                f,
+                "service {service}: {backend} is promoted, said the operator"
+            ),
+            Self::Promoted {
+                service,
+                from,
+                to,
+                reason,
+            } => write!(
+                f,
+                "service {service}: {to} holds it, after {from} ({reason})"
+            ),
+            Self::Maintenance {
+                backend,
+                state,
+                reason,
+                for_s,
+            } => {
+                write!(f, "backend {backend} is {state}")?;
+                if let Some(seconds) = for_s {
+                    write!(f, " for {seconds} s")?;
+                }
+                reason
+                    .as_ref()
+                    .map_or(Ok(()), |reason| write!(f, ": {reason}"))
             }
             Self::Outage { service, keeps } => write!(
                 f,

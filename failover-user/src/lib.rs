@@ -16,6 +16,7 @@ pub mod dataplane;
 pub mod event;
 pub mod health;
 pub mod heartbeat;
+pub mod hook;
 #[cfg(test)]
 mod namespace;
 pub mod network;

@@ -26,6 +26,10 @@ use crate::budget::Budget;
 /// How long after something failed it is tried again.
 pub const AGAIN: Duration = Duration::from_secs(30);
 
+/// How long an agent that has just begun looks around before it takes anybody for
+/// dead: neighbours, heartbeats and checks have to show themselves first.
+const LOOK_AROUND: Duration = Duration::from_secs(5);
+
 /// What is known of one backend's health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "any combination is possible")]
@@ -79,6 +83,8 @@ pub struct Promotion {
     avoid: Vec<Option<Duration>>,
     /// Until when no hook that tidies up is tried again, by position.
     resting: Vec<Option<Duration>>,
+    /// When time was last looked at.
+    advanced: Duration,
 }
 
 impl Promotion {
@@ -106,12 +112,37 @@ impl Promotion {
             budget: Budget::new(spec.budget, []),
             sights: vec![Sight::default(); spec.members.len()],
             served: sides[0][0],
-            dead_since: Some(now),
+            dead_since: Some(now + LOOK_AROUND),
             fit_since: vec![None; sides.len()],
             avoid: vec![None; sides.len()],
             resting: vec![None; spec.members.len()],
+            advanced: now,
             sides,
             spec,
+        }
+    }
+
+    /// A service that is served by `side`, though nobody knows how that came about:
+    /// nothing happens by itself.
+    #[must_use]
+    pub fn held_by(spec: Spec, side: usize, now: Duration) -> Self {
+        let promotion = Self::new(spec, now);
+        Self {
+            holder: side,
+            served: promotion.sides[side][0],
+            frozen: true,
+            ..promotion
+        }
+    }
+
+    /// A service of which nobody knows who is promoted: nobody serves until a person
+    /// says who.
+    #[must_use]
+    pub fn unknown(spec: Spec, now: Duration) -> Self {
+        Self {
+            phase: Phase::Closed,
+            frozen: true,
+            ..Self::new(spec, now)
         }
     }
 
@@ -132,6 +163,7 @@ impl Promotion {
 
     /// Does what time alone brings about. Call it when [`Self::deadline`] has come.
     pub fn advance(&mut self, now: Duration) -> Vec<Note> {
+        self.advanced = now;
         self.dead_since = match (self.is_well(self.holder), self.dead_since) {
             (true, _) => None,
             (false, since) => since.or(Some(now)),
@@ -147,8 +179,8 @@ impl Promotion {
 
     /// When [`Self::advance`] must be called next; none: not before an update.
     #[must_use]
-    pub fn deadline(&self, now: Duration) -> Option<Duration> {
-        let later = |at: &Duration| *at > now;
+    pub fn deadline(&self) -> Option<Duration> {
+        let later = |at: &Duration| *at > self.advanced;
         let steps = match self.phase {
             Phase::Open => {
                 let patience = self.dead_since.map(|since| since + self.spec.patience);
@@ -167,7 +199,7 @@ impl Promotion {
         steps
             .into_iter()
             .chain(avoided)
-            .chain(self.budget.deadline(now))
+            .chain(self.budget.deadline(self.advanced))
             .filter(later)
             .min()
     }
@@ -285,11 +317,6 @@ impl Promotion {
         self.dirty.contains(position) && self.is_stateful()
     }
 
-    /// From now on nothing happens by itself until a person says go.
-    pub const fn freeze(&mut self) {
-        self.frozen = true;
-    }
-
     /// Whether the backend at `position` may serve if it is well. Those that may are
     /// all of one side.
     #[must_use]
@@ -340,6 +367,12 @@ impl Promotion {
     #[must_use]
     pub const fn is_frozen(&self) -> bool {
         self.frozen
+    }
+
+    /// Whether the operator chose the holder.
+    #[must_use]
+    pub const fn is_switched(&self) -> bool {
+        self.switched
     }
 
     /// The takeovers and failbacks of the last hour.

@@ -37,8 +37,8 @@ impl Agent {
     /// Starts the binary named by `FAILOVER_BIN`, else the workspace's, and waits
     /// until it answers `status`.
     ///
-    /// `config` goes on where the `[agent]` table (`interfaces`, `pin_path` and
-    /// `api`, all set here) ends: more keys of that table come first in it, then
+    /// `config` goes on where the `[agent]` table (`interfaces`, `pin_path`,
+    /// `api` and `state`, all set here) ends: more keys of that table come first in it, then
     /// the services.
     pub fn start(lab: &Lab, config: &str) -> Result<Self> {
         let binary = match std::env::var_os("FAILOVER_BIN") {
@@ -53,10 +53,11 @@ impl Agent {
         let directory = tempfile::Builder::new().prefix("failover-").tempdir()?;
         let pin_path = Path::new(BPFFS).join(machine::unique_name());
         let preamble = format!(
-            "[agent]\ninterfaces = {:?}\npin_path = \"{}\"\napi = \"{}\"\n",
+            "[agent]\ninterfaces = {:?}\npin_path = \"{}\"\napi = \"{}\"\nstate = \"{}\"\n",
             lab.director_interfaces(),
             pin_path.display(),
             directory.path().join("api.sock").display(),
+            directory.path().join("state").display(),
         );
         let mut agent = Self {
             namespace: Arc::clone(&lab.director.namespace),

@@ -1,11 +1,16 @@
 //! What the agent answers to the commands.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use super::{Agent, news::tell, now};
 use crate::{
     api::{Answer, Call, Request},
-    controller::status::{InterfaceStatus, Status, Traffic, VerdictStatus},
+    controller::{
+        SwitchError,
+        status::{InterfaceStatus, Status, Traffic, VerdictStatus},
+    },
 };
 
 impl Agent {
@@ -33,6 +38,26 @@ impl Agent {
                     },
                 );
             }
+            Request::Maintain {
+                backend,
+                disable,
+                reason,
+                for_ms,
+            } => {
+                let time = for_ms.map(Duration::from_millis);
+                let done = self
+                    .controller
+                    .maintain(&backend, disable, reason, time, now());
+                self.answer_done(&call.answers, done);
+            }
+            Request::Enable { backend, reason } => {
+                let done = self.controller.enable(&backend, reason, now());
+                self.answer_done(&call.answers, done);
+            }
+            Request::Go { service, promoted } => {
+                let done = self.controller.go(&service, promoted.as_deref(), now());
+                self.answer_done(&call.answers, done);
+            }
             Request::Events { follow } => {
                 let past = self.history.all();
                 let live = follow.then(|| self.followers.subscribe());
@@ -41,8 +66,22 @@ impl Agent {
         }
     }
 
+    /// Answers a word of the operator's, and does what follows from it.
+    fn answer_done(&mut self, answers: &mpsc::Sender<Answer>, done: Result<(), SwitchError>) {
+        let answer = match done {
+            Ok(()) => {
+                self.settle(true, true);
+                Answer::Done
+            }
+            Err(error) => Answer::Refused {
+                error: error.to_string(),
+            },
+        };
+        reply(answers, answer);
+    }
+
     fn status(&self) -> anyhow::Result<Status> {
-        let mut status = self.controller.status();
+        let mut status = self.controller.status(now());
         env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
         status.pid = std::process::id();
         status.uptime_ms = u64::try_from((now().saturating_sub(self.started)).as_millis())?;

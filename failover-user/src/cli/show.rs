@@ -56,15 +56,45 @@ pub(crate) fn status(status: &Status, json: bool) -> serde_json::Result<()> {
         ]);
     }
     println!("{services}\n");
+    for service in &status.services {
+        if let Some(promotion) = &service.promotion {
+            print!("service {}: held by {}", service.name, promotion.holder);
+            if let Some(to) = &promotion.to {
+                print!(", on the way to {to} ({})", service.state);
+            }
+            if !promotion.to_rejoin.is_empty() {
+                print!("; to rejoin: {}", promotion.to_rejoin.join(" "));
+            }
+            println!();
+        }
+        if let Some(budget) = &service.budget {
+            println!(
+                "service {}: {} of {} takeovers and failbacks within the hour",
+                service.name, budget.spent, budget.limit
+            );
+        }
+        if let Some(check) = &service.waits_for {
+            println!("service {}: WAITS FOR A PERSON: {check}", service.name);
+        }
+    }
     let mut backends = table(&[
         "BACKEND", "ADDRESS", "STATE", "CHECKS", "PACKETS", "ANSWERS",
     ]);
     for backend in &status.backends {
-        let state = if backend.eligible {
+        let mut state = if backend.eligible {
             "eligible".to_owned()
         } else {
             backend.holds.join(" ")
         };
+        if let Some(reason) = &backend.reason {
+            state = format!("{state} ({reason})");
+        }
+        if let Some(seconds) = backend.enabled_in_s {
+            state = format!("{state}, for {seconds} s");
+        }
+        if let Some(penalty) = backend.penalty.filter(|penalty| *penalty > 0.0) {
+            state = format!("{state}, penalty {penalty}");
+        }
         let checks: Vec<String> = backend
             .checks
             .iter()
@@ -115,6 +145,22 @@ pub(crate) fn switched(service: &str, from: &str, to: &str, json: bool) {
         println!("{}", json!({ "service": service, "from": from, "to": to }));
     } else {
         println!("service {service}: switched from {from} to {to}");
+    }
+}
+
+pub(crate) fn maintained(backend: &str, state: &str, json: bool) {
+    if json {
+        println!("{}", json!({ "backend": backend, "state": state }));
+    } else {
+        println!("backend {backend} is {state}");
+    }
+}
+
+pub(crate) fn gone(service: &str, json: bool) {
+    if json {
+        println!("{}", json!({ "service": service, "go": true }));
+    } else {
+        println!("service {service} goes on");
     }
 }
 

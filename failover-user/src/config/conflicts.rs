@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use super::{
     Backend, Check, Service,
-    error::{Error, Problem},
+    error::{Error, Problem, StandbyProblem},
     heartbeat::Lease,
     source::Source,
 };
@@ -46,6 +46,8 @@ struct Known {
     /// Of its address.
     place: Place,
     lease: Lease,
+    /// The service that named it first, where, and whether it decides who is promoted.
+    owner: (String, Place, bool),
 }
 
 /// The way back from a port of a backend to a service.
@@ -147,9 +149,11 @@ impl<'a> Taken<'a> {
 
     /// The index of the backend of this name and address, new or known, with
     /// `checks` joined to what it has, if what it has for a lease is `lease`.
+    /// `promotes`: its service decides who is promoted, so no other may use it.
     pub(super) fn backend(
         &mut self,
         name: &Spanned<String>,
+        promotes: bool,
         (address, place): (IpAddr, Place),
         checks: impl Iterator<Item = Check>,
         lease: Lease,
@@ -181,6 +185,15 @@ impl<'a> Taken<'a> {
                     return Err(source.error(place, problem));
                 }
                 known.lease.agree(&lease, &backend.name, source)?;
+                let (other, first, promoted) = &known.owner;
+                if promotes || *promoted {
+                    let problem = StandbyProblem::Shared {
+                        backend: backend.name.clone(),
+                        other: other.clone(),
+                        first: source.line(first.clone()),
+                    };
+                    return Err(source.error(name.span(), Problem::Standby(problem)));
+                }
                 known.index
             }
             Entry::Vacant(new) => {
@@ -188,6 +201,7 @@ impl<'a> Taken<'a> {
                 if index == MAX_BACKENDS {
                     return Err(source.error(name.span(), Problem::TooManyBackends));
                 }
+                let owner = (lease.service.clone(), name.span(), promotes);
                 let name = new.key().clone();
                 self.backend_addresses
                     .entry(address)
@@ -196,12 +210,14 @@ impl<'a> Taken<'a> {
                     name,
                     address,
                     checks: Vec::new(),
+                    ready: Vec::new(),
                     heartbeat: lease.heartbeat,
                 });
                 new.insert(Known {
                     index,
                     place,
                     lease,
+                    owner,
                 });
                 index
             }
@@ -213,6 +229,11 @@ impl<'a> Taken<'a> {
             }
         }
         Ok(index)
+    }
+
+    /// Gives a backend the checks that it must pass before it serves.
+    pub(super) fn ready(&mut self, backend: usize, checks: impl Iterator<Item = Check>) {
+        self.backends[backend].ready.extend(checks);
     }
 
     /// Takes the way back from `port` of a backend to `service`. Only with
@@ -289,7 +310,6 @@ pub(super) struct Roster<'a> {
     source: Source<'a>,
     names: HashMap<String, Place>,
     servers: HashMap<(IpAddr, u16), (String, Place)>,
-    priorities: HashMap<u8, Place>,
 }
 
 impl<'a> Roster<'a> {
@@ -298,7 +318,6 @@ impl<'a> Roster<'a> {
             source,
             names: HashMap::new(),
             servers: HashMap::new(),
-            priorities: HashMap::new(),
         }
     }
 
@@ -332,28 +351,6 @@ impl<'a> Roster<'a> {
             Some((name, first)) => {
                 let first = source.line(first);
                 Err(source.error(place, Problem::SameServer { name, first }))
-            }
-        }
-    }
-
-    /// Takes a tier.
-    pub(super) fn priority(&mut self, priority: u8, place: Place) -> Result<(), Error> {
-        let source = self.source;
-        match self.priorities.insert(priority, place.clone()) {
-            None => Ok(()),
-            Some(first) => {
-                let free = (1..=u8::MAX).find(|tier| !self.priorities.contains_key(tier));
-                // A service has fewer backends than there are tiers.
-                let free = free.unwrap_or(u8::MAX);
-                let first = source.line(first);
-                Err(source.error(
-                    place,
-                    Problem::PriorityTwice {
-                        priority,
-                        first,
-                        free,
-                    },
-                ))
             }
         }
     }

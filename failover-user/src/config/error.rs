@@ -1,3 +1,5 @@
+mod standby;
+
 use std::{
     fmt::{self, Write as _},
     io,
@@ -8,6 +10,7 @@ use std::{
 
 use failover_common::{MAX_BACKENDS, MAX_BACKENDS_PER_SERVICE, MAX_SERVICES, NAME_LEN};
 
+pub(super) use self::standby::StandbyProblem;
 use super::{
     source::line_at,
     value::{INTERFACE_LEN, SOCKET_LEN},
@@ -286,6 +289,25 @@ pub(super) enum Problem {
     #[error("port {port} for service `{service}`, which serves every port: write no port")]
     EveryPort { port: u16, service: String },
 
+    // Standbys and hooks.
+    #[error(transparent)]
+    Standby(StandbyProblem),
+    #[error(
+        "{key} = {value} is not below suppress = {suppress}, so that a backend would be damped for \
+         ever: write a smaller one"
+    )]
+    Damping {
+        key: &'static str,
+        value: u32,
+        suppress: u32,
+    },
+    #[error("{key} = \"{text}\" is too short: write {key} = \"{}\" or more", duration(*.min))]
+    TooShort {
+        key: &'static str,
+        text: String,
+        min: Duration,
+    },
+
     // What services may not share.
     #[error("duplicate service name `{name}` (line {first}): write another name")]
     ServiceTwice { name: String, first: usize },
@@ -338,15 +360,6 @@ pub(super) enum Problem {
          write another address or port"
     )]
     SameServer { name: String, first: usize },
-    #[error(
-        "duplicate priority {priority} (line {first}), and backends cannot share a tier yet: \
-         write priority = {free}"
-    )]
-    PriorityTwice {
-        priority: u8,
-        first: usize,
-        free: u8,
-    },
     #[error(
         "answers from {what} already go back as service `{service}` (line {first}): {}, \
          or forward = \"dsr\" in one of the two services",

@@ -25,6 +25,17 @@ pub(super) struct Agent {
     pub(super) pin_path: Option<Spanned<String>>,
     pub(super) api: Option<Spanned<String>>,
     pub(super) api_group: Option<Spanned<String>>,
+    pub(super) state: Option<Spanned<String>>,
+    pub(super) damping: Option<Spanned<Table<Damping>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Damping {
+    pub(super) half_life: Option<Spanned<DurationText>>,
+    pub(super) suppress: Option<Spanned<i64>>,
+    pub(super) reuse: Option<Spanned<i64>>,
+    pub(super) max_suppress: Option<Spanned<DurationText>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,9 +50,20 @@ pub(super) struct Service {
     pub(super) hold_down: Option<Spanned<DurationText>>,
     pub(super) passive: Option<Spanned<bool>>,
     pub(super) silence: Option<Spanned<DurationText>>,
+    pub(super) takeovers_per_hour: Option<Spanned<i64>>,
+    pub(super) patience: Option<Spanned<DurationText>>,
+    pub(super) ready_timeout: Option<Spanned<DurationText>>,
+    pub(super) start: Option<Spanned<Table<Hook>>>,
+    pub(super) promote: Option<Spanned<Table<Hook>>>,
+    pub(super) fence: Option<Spanned<Table<Hook>>>,
+    pub(super) demote: Option<Spanned<Table<Hook>>>,
+    pub(super) stop: Option<Spanned<Table<Hook>>>,
+    pub(super) notify: Option<Spanned<Table<Hook>>>,
     pub(super) heartbeat: Option<Spanned<Table<Heartbeat>>>,
     #[serde(default)]
     pub(super) check: Vec<Spanned<Check>>,
+    #[serde(default)]
+    pub(super) ready: Vec<Spanned<Check>>,
     #[serde(default)]
     pub(super) backend: Vec<Spanned<Backend>>,
 }
@@ -77,6 +99,34 @@ pub(super) struct Backend {
     pub(super) port: Option<Spanned<i64>>,
     pub(super) priority: Option<Spanned<i64>>,
     pub(super) standby: Option<Spanned<String>>,
+    pub(super) stands_in_for: Option<Spanned<String>>,
+    pub(super) start: Option<Spanned<Table<Hook>>>,
+    pub(super) promote: Option<Spanned<Table<Hook>>>,
+    pub(super) fence: Option<Spanned<Table<Hook>>>,
+    pub(super) demote: Option<Spanned<Table<Hook>>>,
+    pub(super) stop: Option<Spanned<Table<Hook>>>,
+}
+
+/// The hooks of a service or a backend; no table of its own in the file.
+#[derive(Debug)]
+pub(super) struct Hooks {
+    pub(super) start: Option<Spanned<Table<Hook>>>,
+    pub(super) promote: Option<Spanned<Table<Hook>>>,
+    pub(super) fence: Option<Spanned<Table<Hook>>>,
+    pub(super) demote: Option<Spanned<Table<Hook>>>,
+    pub(super) stop: Option<Spanned<Table<Hook>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct Hook {
+    pub(super) command: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) http: Option<Spanned<String>>,
+    pub(super) method: Option<Spanned<String>>,
+    pub(super) timeout: Option<Spanned<DurationText>>,
+    pub(super) retries: Option<Spanned<i64>>,
+    pub(super) backoff: Option<Spanned<DurationText>>,
+    pub(super) required: Option<Spanned<bool>>,
 }
 
 /// A table and nothing else: a derived struct would also be read from an array,

@@ -8,6 +8,7 @@ mod conflicts;
 mod durations;
 mod file;
 mod heartbeat;
+mod standby;
 mod values;
 
 /// A valid file. Tests of errors change one place of it.

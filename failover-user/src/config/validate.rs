@@ -9,14 +9,19 @@ use toml::Spanned;
 use super::{
     Agent, Config, Failback, Origin, Protocol, Service, ServiceBackend, XdpMode, check,
     conflicts::{Roster, Taken},
+    damping,
     error::{Error, Problem},
     heartbeat::{self, Lease},
+    hook::Hook,
     raw,
     source::Source,
+    standby,
     value::{self, SOCKET_LEN},
 };
+use crate::promotion::Kind;
 
 const PIN_PATH: &str = "/sys/fs/bpf/failover";
+const STATE: &str = "/var/lib/failover";
 const API: &str = "/run/failover.sock";
 const HOLD_DOWN: Duration = Duration::from_secs(5);
 /// While the agent is away, which is seldom: see `docs/detection.md`.
@@ -35,6 +40,8 @@ const MAX_SILENCE: Duration = Duration::from_secs(4);
 /// What is asked of every backend of a service.
 struct Drafts {
     checks: Vec<check::Draft>,
+    /// Only before it serves.
+    ready: Vec<check::Draft>,
     heartbeat: heartbeat::Draft,
 }
 
@@ -69,6 +76,8 @@ fn agent(raw: Spanned<raw::Agent>, source: Source<'_>) -> Result<Agent, Error> {
         pin_path,
         api,
         api_group,
+        state,
+        damping,
     } = raw.into_inner();
 
     let raw = value::required(interfaces, "interfaces", "[\"eth0\"]", &table, source)?;
@@ -84,6 +93,11 @@ fn agent(raw: Spanned<raw::Agent>, source: Source<'_>) -> Result<Agent, Error> {
         None => PIN_PATH.into(),
     };
     let api = self::api(api, source)?;
+    let state = match state {
+        Some(path) => value::path(&path, "state", STATE, source)?,
+        None => STATE.into(),
+    };
+    let damping = damping.map(|raw| damping::spec(raw, source)).transpose()?;
     if let Some(group) = api_group
         .as_ref()
         .filter(|group| group.get_ref().is_empty())
@@ -105,6 +119,8 @@ fn agent(raw: Spanned<raw::Agent>, source: Source<'_>) -> Result<Agent, Error> {
         pin_path,
         api,
         api_group,
+        state,
+        damping,
         origin,
     })
 }
@@ -159,8 +175,18 @@ fn service(
         hold_down,
         passive,
         silence,
+        takeovers_per_hour,
+        patience,
+        ready_timeout,
+        start,
+        promote,
+        fence,
+        demote,
+        stop,
+        notify,
         heartbeat,
         check,
+        ready,
         backend,
     } = raw.into_inner();
 
@@ -184,6 +210,20 @@ fn service(
     let heartbeat = heartbeat::Draft::new(heartbeat, &name, port, source)?;
     let passive = self::passive(passive, port, forward, source)?;
     let silence = self::silence(silence, forward, heartbeat.interval(), source)?;
+    let budget = takeovers_per_hour
+        .map(|raw| value::number(&raw, "takeovers_per_hour", 0, u16::MAX, source))
+        .transpose()?;
+    let hooks = raw::Hooks {
+        start,
+        promote,
+        fence,
+        demote,
+        stop,
+    };
+    let standby = standby::Draft::new(&name, patience, ready_timeout, hooks, source)?;
+    let notify = notify
+        .map(|raw| Hook::new(raw, "notify", source))
+        .transpose()?;
     let backends = Vec::with_capacity(backend.len());
     let mut service = Service {
         name,
@@ -195,19 +235,38 @@ fn service(
         hold_down,
         passive,
         silence,
+        budget,
+        standby: None,
+        notify,
         backends,
     };
     taken.service(&service, name_span, vip.span())?;
 
-    let mut checks = check
-        .into_iter()
-        .map(|raw| check::Draft::new(raw, &service.name, service.port, source))
-        .collect::<Result<Vec<_>, _>>()?;
+    let ready_place = ready.first().map(Spanned::span);
+    let drafts = |checks: Vec<Spanned<raw::Check>>| {
+        let checks = checks.into_iter();
+        let drafts = checks.map(|raw| check::Draft::new(raw, &service.name, service.port, source));
+        drafts.collect::<Result<Vec<_>, _>>()
+    };
+    let (mut checks, ready) = (drafts(check)?, drafts(ready)?);
     if checks.is_empty() {
         checks.push(check::Draft::icmp());
     }
-    let drafts = Drafts { checks, heartbeat };
-    self::backends(backend, &mut service, &drafts, &table, taken, source)?;
+    let drafts = Drafts {
+        checks,
+        ready,
+        heartbeat,
+    };
+    let mut standby = standby;
+    self::backends(
+        backend,
+        (&mut service, &mut standby),
+        &drafts,
+        &table,
+        taken,
+        source,
+    )?;
+    service.standby = standby.finish(ready_place)?;
     Ok(service)
 }
 
@@ -281,10 +340,10 @@ fn silence(
     }
 }
 
-/// The backends of `service`, into it.
+/// The backends of `service`, into it, and what it takes to promote them.
 fn backends(
     raw: Vec<Spanned<raw::Backend>>,
-    service: &mut Service,
+    (service, standbys): (&mut Service, &mut standby::Draft<'_>),
     drafts: &Drafts,
     table: &Range<usize>,
     taken: &mut Taken<'_>,
@@ -297,6 +356,10 @@ fn backends(
         return Err(source.error(table.clone(), problem));
     }
     let mut roster = Roster::new(source);
+    let promotes = raw.iter().any(|raw| {
+        let standby = raw.get_ref().standby.as_ref();
+        standby.is_some_and(|standby| matches!(standby.get_ref().as_str(), "warm" | "cold"))
+    });
     for (order, raw) in (1_u8..).zip(raw) {
         let table = raw.span();
         if usize::from(order) > MAX_BACKENDS_PER_SERVICE {
@@ -311,6 +374,12 @@ fn backends(
             port,
             priority,
             standby,
+            stands_in_for,
+            start,
+            promote,
+            fence,
+            demote,
+            stop,
         } = raw.into_inner();
 
         let name = value::required(name, "name", "\"db-a\"", &table, source)?;
@@ -335,12 +404,23 @@ fn backends(
         let place = port.as_ref().map_or(raw.span(), Spanned::span);
         let port = backend_port(port, service, source)?;
         roster.server(address, port, name.get_ref(), place.clone())?;
-        let priority_span = priority.as_ref().map_or(table, Spanned::span);
         let priority = priority.map_or(Ok(order), |raw| {
             value::number(&raw, "priority", 1, u8::MAX, source)
         })?;
-        roster.priority(priority, priority_span)?;
-        keyword_or((), standby, "standby", &[("hot", ())], source)?;
+        let kinds = [
+            ("hot", Kind::Hot),
+            ("warm", Kind::Warm),
+            ("cold", Kind::Cold),
+        ];
+        let kind = keyword_or(Kind::Hot, standby, "standby", &kinds, source)?;
+        let hooks = raw::Hooks {
+            start,
+            promote,
+            fence,
+            demote,
+            stop,
+        };
+        standbys.backend(priority, &name, kind, stands_in_for, hooks)?;
 
         let checks = drafts.checks.iter().map(|check| check.of(port));
         let lease = Lease {
@@ -348,7 +428,9 @@ fn backends(
             service: service.name.clone(),
             place: drafts.heartbeat.table().unwrap_or_else(|| name.span()),
         };
-        let backend = taken.backend(&name, (address, raw.span()), checks, lease)?;
+        let place_of = (address, raw.span());
+        let backend = taken.backend(&name, promotes, place_of, checks, lease)?;
+        taken.ready(backend, drafts.ready.iter().map(|check| check.of(port)));
         taken.serves(service, backend, port, place)?;
         service.backends.push(ServiceBackend {
             backend,

@@ -392,13 +392,26 @@ fn what_the_operator_cannot_do() {
     world.run(Switch(None)).unwrap();
     assert_eq!(world.run(Switch(None)), Err(Refusal::Busy));
     let mut world = World::new(spec());
-    world.promotion.freeze();
+    world.promotion = Promotion::held_by(spec(), 0, world.now);
     assert_eq!(world.run(Switch(None)), Err(Refusal::NeedsGo));
     world.run(Alive(0, false)).unwrap();
     world.run(Wait(60)).unwrap();
     assert_eq!(world.phase(), "open 0", "frozen");
     world.run(Go).unwrap();
     assert_eq!(world.phase(), "fence 0>1");
+}
+
+#[test]
+fn where_nobody_knows_who_is_promoted_nobody_serves() {
+    let mut world = World::new(spec());
+    world.promotion = Promotion::unknown(spec(), world.now);
+    for event in [Alive(1, true), Wait(99), Restart, Wait(99)] {
+        world.run(event).unwrap();
+        assert!((0..3).all(|at| !world.promotion.may_serve(at)), "{event:?}");
+    }
+    world.run(Declare(1)).unwrap();
+    world.run(Ready(1)).unwrap();
+    assert_eq!(world.phase(), "open 1");
 }
 
 #[test]

@@ -90,9 +90,12 @@ impl Promotion {
 
     /// `Closed`: the holder is back, or another one can be tried.
     fn retry(&mut self, now: Duration, notes: &mut Vec<Note>) {
+        if self.frozen {
+            return;
+        }
         if self.is_well(self.holder) {
             self.reopen(notes);
-        } else if let Some(to) = self.candidate(now).filter(|_| !self.frozen) {
+        } else if let Some(to) = self.candidate(now) {
             notes.push(self.begin(to, Reason::Died, now));
         }
     }

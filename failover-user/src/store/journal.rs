@@ -37,12 +37,12 @@ impl Journal {
         events
     }
 
-    /// Adds an event; `all` are those that are remembered, it included.
+    /// Adds an event; `all` gives those that are remembered, it included.
     ///
     /// # Errors
     ///
     /// The disk does not take it.
-    pub fn add(&mut self, event: &Event, all: impl Iterator<Item = Event>) -> io::Result<()> {
+    pub fn add(&mut self, event: &Event, all: impl FnOnce() -> Vec<Event>) -> io::Result<()> {
         if self.lines < 2 * REMEMBERED {
             let mut file = File::options().append(true).open(&self.path)?;
             file.write_all(&line(event)?)?;
@@ -50,8 +50,8 @@ impl Journal {
             return Ok(());
         }
         let (mut text, mut lines) = (Vec::new(), 0);
-        for event in all {
-            text.extend(line(&event)?);
+        for event in &all() {
+            text.extend(line(event)?);
             lines += 1;
         }
         let new = self.path.with_extension("new");

@@ -62,6 +62,9 @@ fn the_least_there_can_be() {
         hold_down: ms(5000),
         passive: true,
         silence: Some(ms(40)),
+        budget: None,
+        standby: None,
+        notify: None,
         backends: vec![ServiceBackend {
             backend: 0,
             port: 5432,
@@ -73,6 +76,7 @@ fn the_least_there_can_be() {
         name: "db-a".into(),
         address: "2001:db8::11".parse().unwrap(),
         checks: vec![default(CheckKind::Icmp)],
+        ready: vec![],
         heartbeat: Heartbeat::DEFAULT,
     };
     assert_eq!(config.backends, [backend]);

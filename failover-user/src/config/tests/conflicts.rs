@@ -229,17 +229,6 @@ fn within_a_service() {
             "20: backend `web-a` (line 16) has this address and port in this service already: \
              write another address or port",
         ),
-        (
-            "priority",
-            edit("\"10.0.0.11\"", "\"10.0.0.11\"\npriority = 7")
-                .replace("\"10.0.0.12\"", "\"10.0.0.12\"\npriority = 7"),
-            "22: duplicate priority 7 (line 17), and backends cannot share a tier yet: write priority = 1",
-        ),
-        (
-            "priority by default",
-            edit("\"10.0.0.11\"", "\"10.0.0.11\"\npriority = 2"),
-            "19: duplicate priority 2 (line 17), and backends cannot share a tier yet: write priority = 1",
-        ),
     ]);
 }
 

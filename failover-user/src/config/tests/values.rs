@@ -51,9 +51,9 @@ fn words() {
             "11: unknown kind `https`: expected one of `icmp`, `tcp`, `http`",
         ),
         (
-            "standby of later work",
-            backend("standby = \"warm\""),
-            "17: unknown standby `warm`: expected one of `hot`",
+            "standby",
+            backend("standby = \"tepid\""),
+            "17: unknown standby `tepid`: expected one of `hot`, `warm`, `cold`",
         ),
         (
             "words are lower case",

@@ -87,7 +87,7 @@ impl World {
     fn wait(&mut self, time: Duration) -> Vec<Note> {
         let end = self.now + time;
         let mut notes = Vec::new();
-        while let Some(due) = self.promotion.deadline(self.now).filter(|&due| due <= end) {
+        while let Some(due) = self.promotion.deadline().filter(|&due| due <= end) {
             self.now = due;
             notes.extend(self.promotion.advance(due));
         }
