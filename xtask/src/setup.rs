@@ -25,6 +25,9 @@ const LAB_PACKAGES: &[(&str, &str)] = &[
     // Checksum offload must be off where traffic starts: native XDP drops the
     // mark that says a checksum is still to be filled in.
     ("ethtool", "ethtool"),
+    // Redis and its client, for tests of warm standbys. The package redis-server
+    // would start one on this machine.
+    ("redis-check-rdb", "redis-tools"),
     // The linker's bindings to LLVM are compiled from C.
     ("cc", "build-essential"),
 ];

@@ -254,6 +254,7 @@ impl Controller {
             (Some(promotion), None) => promotion.go(now),
             (None, None) if !self.budgets[number].allows(now) => {
                 self.budgets[number].reset();
+                self.policies[number].pin(false);
                 Ok(Vec::new())
             }
             (None, _) => Err(promotion::Refusal::NothingWaits),

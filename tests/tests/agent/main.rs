@@ -6,6 +6,7 @@ mod failback;
 mod lease;
 mod network;
 mod scale;
+mod standby;
 mod survival;
 mod takeover;
 mod tunnel;
