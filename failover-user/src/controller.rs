@@ -1,7 +1,9 @@
 //! What the agent decides: probe outcomes, neighbours and the operator's words
 //! in, the desired state of the maps and the events out. No I/O and no clock.
 
+mod adoption;
 mod death;
+mod error;
 mod maintenance;
 mod slots;
 mod standby;
@@ -13,73 +15,20 @@ use bytemuck::Zeroable as _;
 use failover_common::{
     Address, Be16, Forward, Hold, Holds, Reverse, ReverseKey, Service, ServiceBackend,
 };
-use thiserror::Error;
 
-use self::standby::Left;
-pub use self::{maintenance::Anchor, standby::Job};
+pub use self::{adoption::Past, error::SwitchError, maintenance::Anchor, standby::Job};
 use crate::{
     budget::Budget,
     config::{self, Config},
     damping::Damping,
     dataplane::State,
     event::{Event, What},
-    health::{BackendHealth, Sign, Thresholds},
+    health::{BackendHealth, Sign},
     network::Reach,
-    policy::{self, Cause, Eligibility, Outage, Policy, Refusal, Spec, Step},
-    promotion::{self, Phase, Promotion, Reason},
-    store::{Kept, KeptService, Maintenance},
+    policy::{self, Cause, Eligibility, Outage, Policy, Step},
+    promotion::{Phase, Promotion, Reason},
+    store::Maintenance,
 };
-
-/// Why an operator's word changed nothing.
-#[derive(Debug, Error)]
-pub enum SwitchError {
-    /// No such service.
-    #[error("no service `{0}`: failover status lists them")]
-    NoService(String),
-    /// No such backend in the service.
-    #[error("service `{service}` has no backend `{backend}`: it has {present}")]
-    NoBackend {
-        /// The service.
-        service: String,
-        /// What was asked for.
-        backend: String,
-        /// What there is.
-        present: String,
-    },
-    /// The policy refuses.
-    #[error("service `{service}` stays where it is: {refusal}")]
-    Refused {
-        /// The service.
-        service: String,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// The promotion refuses.
-    #[error("service `{service}` stays where it is: {refusal}")]
-    NotPromoted {
-        /// The service.
-        service: String,
-        /// Why.
-        refusal: promotion::Refusal,
-    },
-    /// No such backend at all.
-    #[error("no backend `{0}`: failover status lists them")]
-    NobodyOfThatName(String),
-    /// Nothing keeps the backend out.
-    #[error("backend `{0}` is neither drained nor disabled")]
-    Enabled(String),
-}
-
-/// What is known of the past.
-#[derive(Debug)]
-pub enum Past {
-    /// Nothing: there was no agent before.
-    Nothing,
-    /// There was one, and nobody knows what it knew.
-    Unreadable,
-    /// This.
-    Kept(Kept),
-}
 
 /// A backend as the agent sees it.
 struct Backend {
@@ -124,101 +73,6 @@ impl Controller {
     #[must_use]
     pub fn new(config: Config, current: &State, now: Duration) -> Self {
         Self::recalled(config, current, &Past::Nothing, Anchor::default(), now)
-    }
-
-    /// The same, with what an earlier agent knew.
-    #[must_use]
-    pub fn recalled(
-        config: Config,
-        current: &State,
-        past: &Past,
-        anchor: Anchor,
-        now: Duration,
-    ) -> Self {
-        let indexes = slots::assign(&config.backends, current);
-        let mut controller = Self {
-            backends: Vec::new(),
-            policies: Vec::new(),
-            promotions: Vec::new(),
-            frozen: vec![None; config.services.len()],
-            reasons: vec![None; config.services.len()],
-            budgets: Vec::new(),
-            outages: vec![false; config.services.len()],
-            anchor,
-            expired_at: now,
-            desired: State::default(),
-            events: Vec::new(),
-            config,
-        };
-        for (backend, &index) in controller.config.backends.iter().zip(&indexes) {
-            let entry = slots::entry(backend, index, current);
-            let checks = backend.checks.iter().map(|check| Thresholds {
-                rise: check.rise,
-                fall: check.fall,
-            });
-            let health = if current.backends.get(&index) == Some(&entry) {
-                BackendHealth::adopted(checks, !Holds(entry.holds).contains(Hold::CheckFailed))
-            } else {
-                BackendHealth::new(checks)
-            };
-            controller.backends.push(Backend {
-                index,
-                health,
-                outcomes: vec!["no probe yet".to_owned(); backend.checks.len()],
-                death: None,
-                fresh: vec![None; backend.checks.len() + backend.ready.len()],
-                maintenance: None,
-                damping: None,
-            });
-            controller.desired.backends.insert(index, entry);
-        }
-        let kept = match past {
-            Past::Nothing | Past::Unreadable => None,
-            Past::Kept(kept) => Some(kept),
-        };
-        for number in 0..controller.backends.len() {
-            controller.adopt_death(number);
-            let name = &controller.config.backends[number].name;
-            let kept = kept.and_then(|kept| kept.backends.get(name));
-            controller.recall(number, kept, now);
-        }
-        for number in 0..controller.config.services.len() {
-            let service = &controller.config.services[number];
-            let kept = kept.and_then(|kept| kept.services.get(&service.name));
-            let spent = kept.map_or(&[][..], |kept| &kept.spent).iter();
-            let spent: Vec<_> = spent.map(|at| anchor.monotonic(*at)).collect();
-            let budget = service.budget.filter(|_| service.standby.is_none());
-            let budget = Budget::new(budget.map(usize::from), spent.iter().copied());
-            controller.budgets.push(budget);
-            let left = match (past, kept) {
-                (Past::Unreadable, _) => Left::Unreadable,
-                (
-                    _,
-                    Some(KeptService {
-                        promotion: Some(memory),
-                        ..
-                    }),
-                ) => Left::Memory(memory, spent),
-                (Past::Nothing | Past::Kept(_), _) => Left::Nothing,
-            };
-            let promotion = controller.adopt_promotion(number, left, current, now);
-            if let Some((_, Some(reason))) = &promotion {
-                let service = service.name.clone();
-                let reason = reason.clone();
-                controller.frozen[number] = Some(reason.clone());
-                let what = What::Frozen { service, reason };
-                controller.events.push(Event::new(now, what));
-            }
-            controller.promotions.push(promotion.map(|(it, _)| it));
-            // Before anything is written: who is not promoted never serves.
-            controller.noted(number, &[], now);
-            let policy = controller.adopt(number, current, now);
-            controller.policies.push(policy);
-            let step = controller.policies[number].advance(now);
-            controller.take(number, &step, now);
-            controller.place(number);
-        }
-        controller
     }
 
     /// What the maps should hold.
@@ -479,31 +333,6 @@ impl Controller {
         }
     }
 
-    fn adopt(&self, number: usize, current: &State, now: Duration) -> Policy {
-        let service = &self.config.services[number];
-        let spec = Spec {
-            failback: failback(service.failback),
-            hold_down: service.hold_down,
-        };
-        let tiers = service.backends.iter().map(|backend| backend.priority);
-        let eligibility = self.eligibility(number);
-        let Some(found) = current.services.get(&service.key()) else {
-            return Policy::new(spec, &eligibility, now).in_tiers(tiers);
-        };
-        let used = &found.backends[..usize::from(found.len).min(found.backends.len())];
-        let order: Vec<usize> = used
-            .iter()
-            .filter_map(|entry| {
-                let of = |backend: &config::ServiceBackend| self.backends[backend.backend].index;
-                service
-                    .backends
-                    .iter()
-                    .position(|backend| of(backend) == entry.index)
-            })
-            .collect();
-        Policy::adopted(spec, &order, found.switched != 0, &eligibility, now).in_tiers(tiers)
-    }
-
     /// Whether each backend of a service may serve, by position.
     fn eligibility(&self, number: usize) -> Vec<Eligibility> {
         let of = |backend: &config::ServiceBackend| {
@@ -608,13 +437,6 @@ impl Controller {
     fn name(&self, number: usize, position: usize) -> &str {
         let backend = self.config.services[number].backends[position].backend;
         &self.config.backends[backend].name
-    }
-}
-
-const fn failback(failback: config::Failback) -> policy::Failback {
-    match failback {
-        config::Failback::Auto => policy::Failback::Auto,
-        config::Failback::Manual => policy::Failback::Manual,
     }
 }
 

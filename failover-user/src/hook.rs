@@ -30,7 +30,7 @@ pub const AT_ONCE: usize = 16;
 pub const REPORTS: usize = 64;
 
 /// Longest pause between two attempts.
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
 
 /// What a hook is told: by its environment and on standard input, or as the body of
 /// its request.

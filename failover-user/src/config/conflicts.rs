@@ -185,8 +185,8 @@ impl<'a> Taken<'a> {
                     return Err(source.error(place, problem));
                 }
                 known.lease.agree(&lease, &backend.name, source)?;
-                let (other, first, promoted) = &known.owner;
-                if promotes || *promoted {
+                let (other, first, by_promotion) = &known.owner;
+                if promotes || *by_promotion {
                     let problem = StandbyProblem::Shared {
                         backend: backend.name.clone(),
                         other: other.clone(),

@@ -156,11 +156,9 @@ fn http(raw: &Spanned<String>, method: Method, source: Source<'_>) -> Result<Act
         let to: SocketAddr = server.parse().ok()?;
         (visible && to.port() != 0).then(|| (to, path.to_owned()))
     });
-    match parsed {
-        Some((to, path)) => Ok(Action::Http { to, path, method }),
-        None => {
-            let problem = StandbyProblem::Url { url: url.clone() };
-            Err(source.error(raw.span(), Problem::Standby(problem)))
-        }
-    }
+    let Some((to, path)) = parsed else {
+        let problem = StandbyProblem::Url { url: url.clone() };
+        return Err(source.error(raw.span(), Problem::Standby(problem)));
+    };
+    Ok(Action::Http { to, path, method })
 }

@@ -1,6 +1,6 @@
 //! Standbys that must be started or promoted before they serve.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use toml::Spanned;
 
@@ -14,7 +14,13 @@ use super::{
 use crate::promotion::Kind;
 
 const PATIENCE: Duration = Duration::from_millis(100);
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Where something is written, bytes.
+type Place = Range<usize>;
+
+/// Keys, and where each is.
+type Places = Vec<(&'static str, Place)>;
 
 /// How a service with warm or cold standbys changes its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +67,7 @@ pub(super) struct Draft<'a> {
     /// For every backend that has none of its own.
     hooks: Hooks,
     /// A key that means something only with a warm or cold standby.
-    only_with_standby: Option<(&'static str, std::ops::Range<usize>)>,
+    only_with_standby: Option<(&'static str, Place)>,
     members: Vec<(u8, MemberDraft)>,
     source: Source<'a>,
 }
@@ -72,8 +78,8 @@ struct MemberDraft {
     stands_in_for: Option<Spanned<String>>,
     hooks: Hooks,
     /// Its own ones and their places.
-    own: Vec<(&'static str, std::ops::Range<usize>)>,
-    place: std::ops::Range<usize>,
+    own: Places,
+    place: Place,
 }
 
 impl<'a> Draft<'a> {
@@ -124,10 +130,7 @@ impl<'a> Draft<'a> {
 
     /// All of it; none if the data path alone can do every takeover. `ready`: where
     /// checks are written that only a standby can have.
-    pub(super) fn finish(
-        mut self,
-        ready: Option<std::ops::Range<usize>>,
-    ) -> Result<Option<Standby>, Error> {
+    pub(super) fn finish(mut self, ready: Option<Place>) -> Result<Option<Standby>, Error> {
         // As the service's backends are sorted.
         self.members.sort_by_key(|(priority, _)| *priority);
         if self
@@ -153,7 +156,7 @@ impl<'a> Draft<'a> {
         }))
     }
 
-    fn all_hot(&self, ready: Option<std::ops::Range<usize>>) -> Result<(), Error> {
+    fn all_hot(&self, ready: Option<Place>) -> Result<(), Error> {
         let of_service = self.only_with_standby.clone();
         let mut of_backends = self.members.iter().flat_map(|(_, member)| &member.own);
         let key = of_service
@@ -198,8 +201,7 @@ impl<'a> Draft<'a> {
     }
 
     fn member(&self, draft: &MemberDraft) -> Result<Member, Error> {
-        let refuse =
-            |place: &std::ops::Range<usize>, problem| Err(self.error(place.clone(), problem));
+        let refuse = |place: &Place, problem| Err(self.error(place.clone(), problem));
         let own = |key| draft.own.iter().find(|(own, _)| *own == key);
         let mut hooks = Hooks {
             start: draft
@@ -252,18 +254,16 @@ impl<'a> Draft<'a> {
         let stands_in_for = draft.stands_in_for.as_ref().map(|name| {
             let mut others = self.members.iter();
             let position = others.position(|(_, other)| other.name.get_ref() == name.get_ref());
-            match position.filter(|_| name.get_ref() != own_name) {
-                Some(position) => Ok(position),
-                None => {
-                    let names = self.members.iter().map(|(_, other)| other.name.get_ref());
-                    let others: Vec<_> = names.filter(|other| *other != own_name).collect();
-                    let problem = StandbyProblem::StandsInForNobody {
-                        name: name.get_ref().clone(),
-                        present: list(&others),
-                    };
-                    Err(self.error(name.span(), problem))
-                }
+            if let Some(position) = position.filter(|_| name.get_ref() != own_name) {
+                return Ok(position);
             }
+            let names = self.members.iter().map(|(_, other)| other.name.get_ref());
+            let others: Vec<_> = names.filter(|other| *other != own_name).collect();
+            let problem = StandbyProblem::StandsInForNobody {
+                name: name.get_ref().clone(),
+                present: list(&others),
+            };
+            Err(self.error(name.span(), problem))
         });
         Ok(Member {
             kind: draft.kind,
@@ -294,16 +294,13 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn error(&self, place: std::ops::Range<usize>, problem: StandbyProblem) -> Error {
+    fn error(&self, place: Place, problem: StandbyProblem) -> Error {
         self.source.error(place, Problem::Standby(problem))
     }
 }
 
 /// The hooks of one table, and where each is.
-fn hooks(
-    raw: raw::Hooks,
-    source: Source<'_>,
-) -> Result<(Hooks, Vec<(&'static str, std::ops::Range<usize>)>), Error> {
+fn hooks(raw: raw::Hooks, source: Source<'_>) -> Result<(Hooks, Places), Error> {
     let raw::Hooks {
         start,
         promote,

@@ -45,6 +45,30 @@ struct Drafts {
     heartbeat: heartbeat::Draft,
 }
 
+impl Drafts {
+    fn new(
+        check: Vec<Spanned<raw::Check>>,
+        ready: Vec<Spanned<raw::Check>>,
+        heartbeat: heartbeat::Draft,
+        service: &Service,
+        source: Source<'_>,
+    ) -> Result<Self, Error> {
+        let drafts = |checks: Vec<Spanned<raw::Check>>| {
+            let draft = |raw| check::Draft::new(raw, &service.name, service.port, source);
+            checks.into_iter().map(draft).collect::<Result<Vec<_>, _>>()
+        };
+        let (mut checks, ready) = (drafts(check)?, drafts(ready)?);
+        if checks.is_empty() {
+            checks.push(check::Draft::icmp());
+        }
+        Ok(Self {
+            checks,
+            ready,
+            heartbeat,
+        })
+    }
+}
+
 /// Validates the whole file.
 pub(super) fn config(raw: raw::Config, source: Source<'_>) -> Result<Config, Error> {
     let raw::Config { agent, service } = raw;
@@ -220,7 +244,7 @@ fn service(
         demote,
         stop,
     };
-    let standby = standby::Draft::new(&name, patience, ready_timeout, hooks, source)?;
+    let mut standby = standby::Draft::new(&name, patience, ready_timeout, hooks, source)?;
     let notify = notify
         .map(|raw| Hook::new(raw, "notify", source))
         .transpose()?;
@@ -243,21 +267,7 @@ fn service(
     taken.service(&service, name_span, vip.span())?;
 
     let ready_place = ready.first().map(Spanned::span);
-    let drafts = |checks: Vec<Spanned<raw::Check>>| {
-        let checks = checks.into_iter();
-        let drafts = checks.map(|raw| check::Draft::new(raw, &service.name, service.port, source));
-        drafts.collect::<Result<Vec<_>, _>>()
-    };
-    let (mut checks, ready) = (drafts(check)?, drafts(ready)?);
-    if checks.is_empty() {
-        checks.push(check::Draft::icmp());
-    }
-    let drafts = Drafts {
-        checks,
-        ready,
-        heartbeat,
-    };
-    let mut standby = standby;
+    let drafts = Drafts::new(check, ready, heartbeat, &service, source)?;
     self::backends(
         backend,
         (&mut service, &mut standby),

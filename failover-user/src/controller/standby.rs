@@ -7,14 +7,10 @@ use failover_common::{Hold, Holds};
 
 use super::{Controller, SwitchError};
 use crate::{
-    config::{self, Hook, Standby},
-    dataplane::State,
+    config::{self, Hook},
     event::{Event, What},
     policy::Cause,
-    promotion::{
-        self, Ending, Fence, Memory, Move, Note, Phase, Promotion, Reason, Sight, Spec, Step, Task,
-        Why,
-    },
+    promotion::{self, Ending, Note, Phase, Promotion, Reason, Sight, Step, Task, Why},
 };
 
 /// A hook that has to be run, and what it is told.
@@ -32,87 +28,7 @@ pub struct Job {
     pub reason: &'static str,
 }
 
-/// What an earlier agent left of a service.
-pub(super) enum Left<'a> {
-    /// Nothing: it is new.
-    Nothing,
-    /// The store cannot be read.
-    Unreadable,
-    /// This.
-    Memory(&'a Memory, Vec<Duration>),
-}
-
-/// Who is promoted, as the store and the maps say, where they do not agree.
-const GO: &str = "make sure that no other backend is promoted, then say `failover go SERVICE \
-                  --promoted BACKEND`";
-
 impl Controller {
-    /// The promotion of a service, and why nothing may happen by itself, if so.
-    pub(super) fn adopt_promotion(
-        &self,
-        number: usize,
-        left: Left<'_>,
-        current: &State,
-        now: Duration,
-    ) -> Option<(Promotion, Option<String>)> {
-        let service = &self.config.services[number];
-        let spec = spec(service, service.standby.as_ref()?, &self.config.backends);
-        let fresh = Promotion::new(spec.clone(), now);
-        let found = current.services.get(&service.key());
-        let used = found.map_or(&[][..], |found| {
-            &found.backends[..usize::from(found.len).min(found.backends.len())]
-        });
-        let position = used.first().and_then(|first| {
-            let of = |backend: &config::ServiceBackend| self.backends[backend.backend].index;
-            let mut backends = service.backends.iter();
-            backends.position(|backend| of(backend) == first.index)
-        });
-        let serving = position.and_then(|position| fresh.side(position));
-        let frozen = |why: String| {
-            let promotion = match serving {
-                Some(side) => Promotion::held_by(spec.clone(), side, now),
-                None => Promotion::unknown(spec.clone(), now),
-            };
-            Some((promotion, Some(format!("{why}: {GO}"))))
-        };
-        let name = |side: usize| self.name(number, fresh.members(side)[0]);
-        let memory = match left {
-            Left::Unreadable => {
-                return frozen("what is known of promotions could not be read".to_owned());
-            }
-            Left::Nothing => {
-                return match serving {
-                    None | Some(0) => Some((fresh, None)),
-                    Some(side) => frozen(format!(
-                        "{} serves, and nothing is known of its promotion",
-                        name(side)
-                    )),
-                };
-            }
-            Left::Memory(memory, spent) => {
-                let names: Vec<&str> = self.names(number).collect();
-                match Promotion::restored(spec.clone(), memory, spent, &names, now) {
-                    Ok(promotion) => promotion,
-                    Err(error) => return frozen(error.to_string()),
-                }
-            }
-        };
-        let consistent = serving.is_none_or(|side| match memory.phase() {
-            Phase::Open | Phase::Closed => side == memory.holder(),
-            Phase::Moving(Move { from, to, .. })
-            | Phase::Blocked {
-                at: Move { from, to, .. },
-                ..
-            } => side == from || side == to,
-        });
-        if let Some(side) = serving.filter(|_| !consistent) {
-            let (serves, promoted) = (name(side), name(memory.holder()));
-            return frozen(format!("{serves} serves, but {promoted} was promoted last"));
-        }
-        let why = memory.is_frozen().then(|| GO.to_owned());
-        Some((memory, why))
-    }
-
     /// Lets every promotion see what there is; the holds follow.
     pub(super) fn promote(&mut self, now: Duration) {
         for number in 0..self.promotions.len() {
@@ -432,41 +348,6 @@ fn what_to_check(service: &str, from: &str, to: &str, why: Why) -> String {
             "nobody knows whether {to} is promoted: look, and if it is say `failover go {service}`, \
              else `failover go {service} --promoted BACKEND`"
         ),
-    }
-}
-
-fn spec(service: &config::Service, standby: &Standby, backends: &[config::Backend]) -> Spec {
-    let members = standby.members.iter().zip(&service.backends);
-    let members = members.map(|(member, backend)| {
-        let config::Hooks {
-            start,
-            promote,
-            fence,
-            demote,
-            stop,
-        } = &member.hooks;
-        promotion::Member {
-            kind: member.kind,
-            start: start.is_some(),
-            promote: promote.is_some(),
-            demote: demote.is_some(),
-            stop: stop.is_some(),
-            fence: match fence {
-                None => Fence::None,
-                Some(fence) if fence.required => Fence::Required,
-                Some(_) => Fence::Optional,
-            },
-            ready: !backends[backend.backend].ready.is_empty(),
-            stands_in_for: member.stands_in_for,
-        }
-    });
-    Spec {
-        members: members.collect(),
-        failback: super::failback(service.failback),
-        hold_down: service.hold_down,
-        patience: standby.patience,
-        ready_timeout: standby.ready_timeout,
-        budget: service.budget.map(usize::from),
     }
 }
 

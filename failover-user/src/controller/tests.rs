@@ -16,6 +16,8 @@ use crate::{
     network::{NextHop, Reach},
 };
 
+mod standby;
+
 const CONFIG: &str = r#"
 [agent]
 interfaces = ["eth0"]

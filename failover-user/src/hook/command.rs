@@ -40,17 +40,15 @@ pub(super) async fn run(
         }
     };
     let group = child.id().and_then(|id| i32::try_from(id).ok());
-    match timeout(limit, converse(&mut child, context)).await {
-        Ok(ended) => Some(ended),
-        Err(_) => {
-            if let Some(group) = group {
-                // It may have ended just now.
-                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-            }
-            let _ = child.wait().await;
-            None
-        }
+    if let Ok(ended) = timeout(limit, converse(&mut child, context)).await {
+        return Some(ended);
     }
+    if let Some(group) = group {
+        // It may have ended just now.
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+    let _ = child.wait().await;
+    None
 }
 
 fn command(program: &Path, arguments: &[String], context: &Context) -> Command {

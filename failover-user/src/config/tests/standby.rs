@@ -324,3 +324,22 @@ fn damping_and_the_budget() {
     assert_eq!((spec.suppress, spec.reuse), (2000.0, 750.0));
     assert_eq!(parse(&edit("", "")).unwrap().agent.damping, None);
 }
+
+/// What a reader copies is valid.
+#[test]
+fn the_configurations_of_the_documentation() {
+    let pages = [
+        include_str!("../../../../docs/standby.md"),
+        include_str!("../../../../docs/configuration.md"),
+    ];
+    let blocks = pages.iter().flat_map(|page| {
+        let blocks = page.split("```toml\n").skip(1);
+        blocks.filter_map(|block| block.split("```").next())
+    });
+    let mut count = 0;
+    for block in blocks {
+        parse(block).unwrap_or_else(|error| panic!("{error}:\n{block}"));
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}
