@@ -1,7 +1,7 @@
 //! What an agent begins with: the maps as it finds them, and what an earlier agent
 //! remembered.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use failover_common::{Hold, Holds};
 
@@ -135,7 +135,22 @@ impl Controller {
             controller.take(number, &step, now);
             controller.place(number);
         }
+        controller.release_unpromoted(now);
         controller
+    }
+
+    /// A backend whose service promotes nobody any more has nothing to wait for.
+    fn release_unpromoted(&mut self, now: Duration) {
+        let services = self.config.services.iter();
+        let promoting = services.filter(|service| service.standby.is_some());
+        let members: HashSet<usize> = promoting
+            .flat_map(|service| service.backends.iter().map(|listed| listed.backend))
+            .collect();
+        for backend in 0..self.backends.len() {
+            if !members.contains(&backend) {
+                self.hold(backend, &[(Hold::NotPromoted, false)], now);
+            }
+        }
     }
 
     /// The promotion of a service, and why nothing may happen by itself, if so.

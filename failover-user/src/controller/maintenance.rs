@@ -159,22 +159,24 @@ impl Controller {
                 Some(damping) => damping.advance(now),
                 None => continue,
             };
-            let mut services = self.config.services.iter();
-            let others = services.all(|service| {
-                let uses = |backend: usize| {
-                    let mut backends = service.backends.iter();
-                    backends.any(|listed| listed.backend == backend)
-                };
-                let free = |backend: usize| {
-                    let index = self.backends[backend].index;
-                    let entry = self.desired.backends.get(&index);
-                    entry.is_some_and(|entry| entry.holds == 0)
-                };
-                let mut backends = 0..self.backends.len();
-                !uses(number) || backends.any(|other| other != number && uses(other) && free(other))
-            });
-            self.hold(number, &[(Hold::Damped, damped && others)], now);
+            // The search is long, and seldom needed.
+            let damped = damped && self.can_spare(number);
+            self.hold(number, &[(Hold::Damped, damped)], now);
         }
+    }
+
+    /// Whether each service of the backend has another one that may serve.
+    fn can_spare(&self, backend: usize) -> bool {
+        let free = |backend: usize| {
+            let index = self.backends[backend].index;
+            let entry = self.desired.backends.get(&index);
+            entry.is_some_and(|entry| entry.holds == 0)
+        };
+        self.config.services.iter().all(|service| {
+            let mut backends = service.backends.iter().map(|listed| listed.backend);
+            let mut others = backends.clone().filter(|other| *other != backend);
+            !backends.any(|other| other == backend) || others.any(free)
+        })
     }
 
     /// What must not be forgotten.
@@ -236,6 +238,9 @@ impl Controller {
             let lives = age.as_secs_f64() / spec.half_life.as_secs_f64();
             Damping::new(spec, penalty * (-lives).exp2(), damped, now)
         });
+        if self.backends[number].damping.is_none() {
+            self.hold(number, &[(Hold::Damped, false)], now);
+        }
         self.keep_out(number, now);
     }
 

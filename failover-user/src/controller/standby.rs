@@ -32,6 +32,10 @@ impl Controller {
     /// Lets every promotion see what there is; the holds follow.
     pub(super) fn promote(&mut self, now: Duration) {
         for number in 0..self.promotions.len() {
+            // There may be thousands of them, most without a promotion.
+            if self.promotions[number].is_none() {
+                continue;
+            }
             let sights = self.sights(number);
             let serving = self.policies[number].serving();
             if let Some(promotion) = &mut self.promotions[number] {

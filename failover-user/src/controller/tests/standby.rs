@@ -289,3 +289,23 @@ fn a_budget_of_a_service_that_is_hot() {
     world.wait(0);
     assert_eq!(world.order(5432), [0, 1]);
 }
+
+/// What was warm is hot, or nobody is damped any more.
+#[test]
+fn a_new_configuration_leaves_no_hold_of_the_old_one() {
+    let world = up();
+    assert_eq!(world.holds(1), NOT_PROMOTED);
+    let next = world.restart(None, CONFIG);
+    assert_eq!(next.holds(1), 0);
+    assert_eq!(next.order(5432), [0, 1]);
+    let damping = "[agent]\ndamping = { suppress = 1001 }";
+    let damped = CONFIG.replace("[agent]", damping);
+    let mut world = World::with(&damped, &State::default()).come_up();
+    for _ in 0..2 {
+        world.probe(0, Sign::Bad, FALL);
+        world.probe(0, Sign::Good, RISE);
+    }
+    assert_eq!(world.holds(0), Hold::Damped as u64);
+    let next = world.restart(None, CONFIG);
+    assert_eq!(next.holds(0), 0);
+}
