@@ -262,15 +262,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
             backend,
             reason,
             json,
-        } => {
-            let request = Request::Enable {
-                backend: backend.clone(),
-                reason,
-            };
-            order(&api, &request).await?;
-            show::maintained(&backend, "enabled", json);
-            Ok(())
-        }
+        } => enable(&api, backend, reason, json).await,
         Command::Go {
             service,
             promoted,
@@ -333,6 +325,21 @@ async fn maintain(api: &Path, what: Maintain, disable: bool) -> anyhow::Result<(
     order(api, &request).await?;
     let state = if disable { "disabled" } else { "drained" };
     show::maintained(&backend, state, json);
+    Ok(())
+}
+
+async fn enable(
+    api: &Path,
+    backend: String,
+    reason: Option<String>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let request = Request::Enable {
+        backend: backend.clone(),
+        reason,
+    };
+    order(api, &request).await?;
+    show::maintained(&backend, "enabled", json);
     Ok(())
 }
 
