@@ -40,7 +40,7 @@ use crate::{
     },
     event::{Event, History, What},
     health::Sign,
-    heartbeat::{Rescue, Sender},
+    heartbeat::{Notice, Rescue, Sender},
     hook,
     network::{self, Change, Netlink, Reach, Watcher},
     probe::{self, Outcome, Prober, Report, icmp::Icmp},
@@ -76,7 +76,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let listener = api::bind(&config.agent.api, config.agent.api_group.as_deref())?;
 
     // The pins are locked from here on, and the store with them.
-    let mut kernel = Kernel::load(&config.agent.pin_path)?;
+    let mut kernel = Kernel::open(&config.agent.pin_path)?;
     let (maps, current) = kernel.maps()?;
     let adopted = !current.services.is_empty();
     let mut store = Store::open(&config.agent.state)?;
@@ -111,13 +111,38 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     agent.look_around(&mut observed).await;
     // The maps first, then the program that reads them.
     agent.apply();
+    let (told, heartbeats) = mpsc::unbounded_channel();
+    // It takes a while until the kernel has verified ours. Where the last agent's program
+    // is at work, it notes the answers meanwhile.
+    let mut sender = None;
+    if agent.is_succeeding(&links).await? {
+        sender = Some(agent.send_heartbeats(told.clone())?);
+    }
+    agent.kernel.load()?;
     agent.attach(&links).await?;
     agent.kernel.finish()?;
     agent.own_addresses().await?;
     agent.record(Event::new(now(), What::Started { adopted }));
-    let result = agent.serve(listener, observed, ended, tasks).await;
+    let sender = match sender {
+        Some(sender) => sender,
+        None => agent.send_heartbeats(told)?,
+    };
+    let inputs = Inputs {
+        heartbeats,
+        observed,
+        ended,
+    };
+    let result = agent.serve(listener, inputs, tasks).await;
+    drop(sender);
     info!("the agent stops; the data path goes on as it is (failover detach removes it)");
     result
+}
+
+/// What the agent hears from those that were at work before it serves.
+struct Inputs {
+    heartbeats: mpsc::UnboundedReceiver<Notice>,
+    observed: mpsc::Receiver<Vec<Change>>,
+    ended: mpsc::Receiver<hook::Report<Id>>,
 }
 
 struct Agent {
@@ -169,6 +194,29 @@ impl Agent {
         }
     }
 
+    /// Whether on each of our interfaces there is a program that works on our maps.
+    async fn is_succeeding(&self, links: &[(String, u32)]) -> anyhow::Result<bool> {
+        let ours = &self.controller.config().agent.interfaces;
+        for (_, ifindex) in links.iter().filter(|(name, _)| ours.contains(name)) {
+            let program = self.netlink.xdp_program(*ifindex).await?;
+            if !program.is_some_and(|program| self.kernel.is_used_by(program)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Starts the sender; it ends with what is returned.
+    fn send_heartbeats(&mut self, told: mpsc::UnboundedSender<Notice>) -> anyhow::Result<Sender> {
+        let rescue = Rescue::new(
+            self.entries.clone(),
+            self.kernel.syns()?,
+            self.kernel.services()?,
+        );
+        Sender::start(&self.targets(), self.entries.clone(), Some(rescue), told)
+            .context("cannot send heartbeats")
+    }
+
     async fn attach(&mut self, links: &[(String, u32)]) -> anyhow::Result<()> {
         let config = self.controller.config().agent.clone();
         for (name, ifindex) in links {
@@ -209,10 +257,14 @@ impl Agent {
     async fn serve(
         mut self,
         listener: tokio::net::UnixListener,
-        mut observed: mpsc::Receiver<Vec<Change>>,
-        mut ended: mpsc::Receiver<hook::Report<Id>>,
+        inputs: Inputs,
         mut tasks: JoinSet<()>,
     ) -> anyhow::Result<()> {
+        let Inputs {
+            mut heartbeats,
+            mut observed,
+            mut ended,
+        } = inputs;
         let (reports, mut outcomes) = mpsc::channel(probe::REPORTS);
         let (calls, mut requests) = mpsc::channel(api::CALLS);
         let (_stop, stopped) = oneshot::channel();
@@ -223,14 +275,6 @@ impl Agent {
         let backends = &self.controller.config().backends;
         let icmp = Icmp::open()?;
         let mut proofs = Proofs::new(reports.clone(), icmp.clone());
-        let (told, mut heartbeats) = mpsc::unbounded_channel();
-        let rescue = Rescue::new(
-            self.entries.clone(),
-            self.kernel.syns()?,
-            self.kernel.services()?,
-        );
-        let _sender = Sender::start(&self.targets(), self.entries.clone(), Some(rescue), told)
-            .context("cannot send heartbeats")?;
         for (number, backend) in backends.iter().enumerate() {
             let checks = backend.checks.iter().chain(&backend.ready);
             for (check, config) in checks.enumerate() {

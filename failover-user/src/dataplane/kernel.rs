@@ -26,8 +26,8 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData, RingBuf},
-    programs::{Xdp, links::PinnedLink},
+    maps::{HashMap, Map, MapData, MapInfo, RingBuf},
+    programs::{Xdp, links::PinnedLink, loaded_programs},
 };
 use aya_log::EbpfLogger;
 use failover_common::{Service, ServiceKey};
@@ -87,22 +87,23 @@ pub enum KernelError {
     Map(#[from] MapError),
 }
 
-/// The loaded program and the control maps.
+/// The program and the control maps.
 pub struct Kernel {
     ebpf: Ebpf,
+    /// Id of the map `BACKENDS`.
+    backends: u32,
     pin_path: PathBuf,
     links: BTreeMap<String, PinnedLink>,
     _lock: std::fs::File,
 }
 
 impl Kernel {
-    /// Loads the program onto the pinned maps under `pin_path`, or onto new ones
-    /// that are pinned there.
+    /// Opens the pinned maps under `pin_path`, or makes new ones that are pinned there.
     ///
     /// # Errors
     ///
-    /// `pin_path` cannot be used, or the kernel refuses the program.
-    pub fn load(pin_path: &Path) -> Result<Self, KernelError> {
+    /// `pin_path` cannot be used, or the kernel refuses a map.
+    pub fn open(pin_path: &Path) -> Result<Self, KernelError> {
         mount_bpf_fs(pin_path)?;
         create_directory(pin_path)?;
         let lock = pins::lock(pin_path)?;
@@ -118,19 +119,39 @@ impl Kernel {
         for name in pins::PINNED_MAPS {
             loader.map_pin_path(name, maps.join(name));
         }
-        let mut ebpf = loader
+        let ebpf = loader
             .load(OBJECT)
             .map_err(|error| KernelError::Load(chain(&error)))?;
-        let program = xdp(&mut ebpf, PROGRAM)?;
-        program
-            .load()
-            .map_err(|error| KernelError::Load(chain(&error)))?;
+        let backends = MapInfo::from_pin(maps.join("BACKENDS"))
+            .map_err(|error| KernelError::Map(failed("open", "BACKENDS", &error)))?;
         Ok(Self {
             ebpf,
+            backends: backends.id(),
             pin_path: pin_path.to_owned(),
             links: BTreeMap::new(),
             _lock: lock,
         })
+    }
+
+    /// Loads the program onto the maps. The kernel takes its time to verify it: some
+    /// hundred milliseconds where it is busy.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the program.
+    pub fn load(&mut self) -> Result<(), KernelError> {
+        self.program()?
+            .load()
+            .map_err(|error| KernelError::Load(chain(&error)))
+    }
+
+    /// Whether the loaded program with this id works on our maps: an earlier agent's.
+    #[must_use]
+    pub fn is_used_by(&self, program: u32) -> bool {
+        let mut loaded = loaded_programs().flatten();
+        let found = loaded.find(|info| info.id() == program);
+        let maps = found.and_then(|info| info.map_ids().ok().flatten());
+        maps.is_some_and(|maps| maps.contains(&self.backends))
     }
 
     /// The program, for `BPF_PROG_TEST_RUN`.

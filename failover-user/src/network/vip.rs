@@ -47,25 +47,43 @@ impl Netlink {
 
     /// How XDP is attached to an interface: `native`, `generic`, `offloaded` or `none`.
     pub async fn xdp_mode(&self, ifindex: u32) -> Result<&'static str, Error> {
-        let links = self.handle.link().get().match_index(ifindex).execute();
-        let links: Vec<_> = links
-            .try_collect()
-            .await
-            .map_err(|error| refused("read an interface", error))?;
-        let attributes = links.iter().flat_map(|link| &link.attributes);
-        let xdp = attributes.filter_map(|attribute| match attribute {
-            LinkAttribute::Xdp(xdp) => Some(xdp),
-            _ => None,
-        });
-        let attached = xdp.flatten().find_map(|xdp| match xdp {
-            LinkXdp::Attached(attached) => Some(*attached),
-            _ => None,
-        });
+        let attached = self
+            .xdp(ifindex)
+            .await?
+            .into_iter()
+            .find_map(|xdp| match xdp {
+                LinkXdp::Attached(attached) => Some(attached),
+                _ => None,
+            });
         Ok(match attached {
             Some(XdpAttached::Driver) => "native",
             Some(XdpAttached::SocketBuffer) => "generic",
             Some(XdpAttached::Hardware) => "offloaded",
             _ => "none",
         })
+    }
+
+    /// Id of the XDP program on an interface.
+    pub async fn xdp_program(&self, ifindex: u32) -> Result<Option<u32>, Error> {
+        let xdp = self.xdp(ifindex).await?;
+        Ok(xdp.into_iter().find_map(|xdp| match xdp {
+            LinkXdp::ProgId(id) => Some(id),
+            _ => None,
+        }))
+    }
+
+    /// What the kernel says of XDP on an interface.
+    async fn xdp(&self, ifindex: u32) -> Result<Vec<LinkXdp>, Error> {
+        let links = self.handle.link().get().match_index(ifindex).execute();
+        let links: Vec<_> = links
+            .try_collect()
+            .await
+            .map_err(|error| refused("read an interface", error))?;
+        let attributes = links.into_iter().flat_map(|link| link.attributes);
+        let xdp = attributes.filter_map(|attribute| match attribute {
+            LinkAttribute::Xdp(xdp) => Some(xdp),
+            _ => None,
+        });
+        Ok(xdp.flatten().collect())
     }
 }

@@ -196,7 +196,8 @@ impl Drop for Pins {
 
 impl World {
     fn load(pins: &Path) -> Result<Self> {
-        let mut kernel = Kernel::load(pins)?;
+        let mut kernel = Kernel::open(pins)?;
+        kernel.load()?;
         let (maps, _empty) = kernel.maps()?;
         let mut world = Self {
             maps,
