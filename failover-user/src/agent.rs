@@ -56,6 +56,9 @@ const KICK_EVERY: Duration = Duration::from_secs(1);
 /// How long a start waits for neighbours that do not answer.
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 
+/// The same where an earlier agent has left the ways to all it knew in the maps.
+const GLANCE: Duration = Duration::from_millis(20);
+
 /// How soon something that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -108,14 +111,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (changes, mut observed) = mpsc::channel(network::CHANGES);
     let mut tasks = JoinSet::new();
     tasks.spawn(watch(agent.addresses(), changes));
-    agent.look_around(&mut observed).await;
+    let succeeding = agent.is_succeeding(&links).await?;
+    let patience = if succeeding { GLANCE } else { LOOK_AROUND };
+    agent.look_around(&mut observed, patience).await;
     // The maps first, then the program that reads them.
     agent.apply();
     let (told, heartbeats) = mpsc::unbounded_channel();
     // It takes a while until the kernel has verified ours. Where the last agent's program
     // is at work, it notes the answers meanwhile.
     let mut sender = None;
-    if agent.is_succeeding(&links).await? {
+    if succeeding {
         sender = Some(agent.send_heartbeats(told.clone())?);
     }
     agent.kernel.load()?;
@@ -172,8 +177,12 @@ impl Agent {
     /// Learns the way to every backend before the program sees a packet, so that
     /// maps which are new do not drop any. Not for long: a backend that is dead
     /// never answers.
-    async fn look_around(&mut self, observed: &mut mpsc::Receiver<Vec<Change>>) {
-        let enough = Instant::now() + LOOK_AROUND;
+    async fn look_around(
+        &mut self,
+        observed: &mut mpsc::Receiver<Vec<Change>>,
+        patience: Duration,
+    ) {
+        let enough = Instant::now() + patience;
         while self
             .controller
             .desired()
