@@ -13,13 +13,28 @@ pub struct ServiceKey {
     pub address: Address,
     /// Destination port; 0: every port that has no service of its own.
     pub port: Be16,
-    /// IP protocol number: 6 TCP, 17 UDP.
+    /// IP protocol number: 6 TCP, 17 UDP; 0 in [`ServiceKey::of_address`].
     pub protocol: u8,
     /// Zero.
     pub reserved: [u8; 5],
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 24);
+
+impl ServiceKey {
+    /// The key under which the map says that services have this address, beside the
+    /// services. The value is all zero.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_address(address: Address) -> Self {
+        Self {
+            address,
+            port: Be16::ZERO,
+            protocol: 0,
+            reserved: [0; 5],
+        }
+    }
+}
 
 /// How packets reach a backend; the number is [`Service::forward`].
 #[repr(u8)]
@@ -138,6 +153,19 @@ pub struct Reverse {
 }
 
 const _: () = assert!(size_of::<Reverse>() == 32);
+
+impl Reverse {
+    /// The port that the client sees of a backend's `port`.
+    #[inline(always)]
+    #[must_use]
+    pub fn port_for(&self, port: Be16) -> Be16 {
+        if self.port == Be16::ZERO {
+            port
+        } else {
+            self.port
+        }
+    }
+}
 
 // SAFETY: these types are `Pod` for bytemuck: any bytes are a value, and they have no padding.
 #[cfg(feature = "user")]

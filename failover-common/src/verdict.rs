@@ -11,15 +11,16 @@ pub enum Verdict {
     ReturnedTx = 2,
     /// A backend's answer, sent to the client out of another interface.
     ReturnedRedirect = 3,
-    /// Passed: neither IPv4 nor IPv6 (ARP, two VLAN tags, ...).
+    /// Passed: neither IPv4 nor IPv6 (ARP, three VLAN tags, ...).
     NotIp = 4,
-    /// Passed: shorter than its headers say.
+    /// Dropped: shorter than its headers say.
     Truncated = 5,
-    /// Passed: a header field has a value the RFC forbids.
+    /// Dropped: a version or a length that no host may accept.
     Malformed = 6,
-    /// Passed: a fragment; later ones carry no ports.
+    /// Passed: a later fragment of a datagram whose first one has not been here,
+    /// and for no service on every port.
     Fragment = 7,
-    /// Passed: neither TCP nor UDP right behind the IP header.
+    /// Passed: neither TCP nor UDP, and no ICMP that is about a service.
     OtherProtocol = 8,
     /// Passed: for no service and from no backend.
     NoService = 9,
@@ -36,7 +37,8 @@ pub enum Verdict {
     /// Dropped: the route to the client refuses it (`unreachable`, `blackhole`,
     /// `prohibit`).
     NoRoute = 14,
-    /// Dropped: longer than the way to the client allows.
+    /// Dropped: longer than the way to the client allows, and its sender allows
+    /// routers to fragment it, which we cannot.
     TooBig = 15,
     /// Passed: from a backend, but this host does not forward on the interface
     /// it came in by: the kernel looks up no route then.
@@ -63,6 +65,19 @@ pub enum Verdict {
     TunnelTooBig = 25,
     /// Dropped: the driver leaves no room in front of it for the tunnel's headers.
     NoRoom = 26,
+    /// An echo request to a VIP, sent back as the reply.
+    EchoAnswered = 27,
+    /// For a service, but it may go no further: sent back as "time exceeded".
+    HopLimitAnswered = 28,
+    /// Dropped: it may go no further, and there is no answer to it or no time for one.
+    HopLimitDropped = 29,
+    /// Passed: from a backend, and may go no further: the stack says so to it.
+    HopLimitPassed = 30,
+    /// Passed: longer than the way to the client allows; the stack says so to the
+    /// backend.
+    TooBigPassed = 31,
+    /// Passed: IPv6 extension headers of a kind or a number that we do not walk.
+    ExtensionHeaders = 32,
 }
 
 /// What becomes of a packet with a verdict.
@@ -82,7 +97,7 @@ pub enum Action {
 
 impl Verdict {
     /// Every verdict, at the index that is its number.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 33] = [
         Self::ForwardedTx,
         Self::ForwardedRedirect,
         Self::ReturnedTx,
@@ -110,6 +125,12 @@ impl Verdict {
         Self::TunnelTooBigAnswered,
         Self::TunnelTooBig,
         Self::NoRoom,
+        Self::EchoAnswered,
+        Self::HopLimitAnswered,
+        Self::HopLimitDropped,
+        Self::HopLimitPassed,
+        Self::TooBigPassed,
+        Self::ExtensionHeaders,
     ];
 
     /// How many there are: the size of the `VERDICTS` map.
@@ -125,20 +146,26 @@ impl Verdict {
             | Self::RescuedTx
             | Self::HeartbeatReset
             | Self::LateAnswer
-            | Self::TunnelTooBigAnswered => Action::Tx,
+            | Self::TunnelTooBigAnswered
+            | Self::EchoAnswered
+            | Self::HopLimitAnswered => Action::Tx,
             Self::ForwardedRedirect | Self::ReturnedRedirect | Self::RescuedRedirect => {
                 Action::Redirect
             }
             Self::HeartbeatAnswered | Self::HeartbeatOld | Self::HeartbeatClosed => Action::Keep,
             Self::NotIp
-            | Self::Truncated
-            | Self::Malformed
             | Self::Fragment
             | Self::OtherProtocol
             | Self::NoService
             | Self::ForThisHost
-            | Self::ForwardingDisabled => Action::Pass,
-            Self::NoBackend
+            | Self::ForwardingDisabled
+            | Self::HopLimitPassed
+            | Self::TooBigPassed
+            | Self::ExtensionHeaders => Action::Pass,
+            Self::Truncated
+            | Self::Malformed
+            | Self::HopLimitDropped
+            | Self::NoBackend
             | Self::BackendUnresolved
             | Self::ClientUnresolved
             | Self::NoRoute
@@ -179,6 +206,12 @@ impl Verdict {
             Self::TunnelTooBigAnswered => "tunnel_too_big_answered",
             Self::TunnelTooBig => "tunnel_too_big",
             Self::NoRoom => "no_room",
+            Self::EchoAnswered => "echo_answered",
+            Self::HopLimitAnswered => "hop_limit_answered",
+            Self::HopLimitDropped => "hop_limit_dropped",
+            Self::HopLimitPassed => "hop_limit_passed",
+            Self::TooBigPassed => "too_big_passed",
+            Self::ExtensionHeaders => "extension_headers",
         }
     }
 }

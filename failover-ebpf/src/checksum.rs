@@ -27,6 +27,13 @@ impl Difference {
         Self(self.0 + u64::from(!u32::from_ne_bytes(word)))
     }
 
+    /// What has changed, and what has changed elsewhere under the same checksum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// An IPv6 address was added.
     #[inline(always)]
     #[must_use]

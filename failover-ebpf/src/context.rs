@@ -3,7 +3,7 @@
 use core::mem::size_of;
 
 use aya_ebpf::{
-    helpers::{bpf_csum_diff, bpf_xdp_adjust_tail},
+    helpers::{bpf_csum_diff, bpf_xdp_adjust_tail, generated::bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
 use failover_ebpf::{checksum::Difference, frame::Frame, too_big::QUOTE};
@@ -22,6 +22,12 @@ impl Context {
         Self { xdp }
     }
 
+    /// The same frame, looked at as for the first time; see [`unaligned::anew`].
+    #[inline(always)]
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(XdpContext::new(unaligned::anew(self.xdp.ctx)))
+    }
+
     /// Index of the interface the frame came in by.
     #[inline(always)]
     pub(crate) fn ingress_ifindex(&self) -> u32 {
@@ -32,7 +38,7 @@ impl Context {
     /// Cuts the frame to `length` bytes; `None`: it is not that long.
     #[inline(always)]
     pub(crate) fn cut(&self, length: usize) -> Option<()> {
-        let surplus = self.length().checked_sub(length)?;
+        let surplus = self.whole_length().checked_sub(length)?;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_possible_wrap,
@@ -85,5 +91,12 @@ impl Frame for Context {
     #[inline(always)]
     fn length(&self) -> usize {
         self.xdp.data_end() - self.xdp.data()
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "64 KiB at most")]
+    fn whole_length(&self) -> usize {
+        // SAFETY: the context is the kernel's.
+        unsafe { bpf_xdp_get_buff_len(self.xdp.ctx) as usize }
     }
 }

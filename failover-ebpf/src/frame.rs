@@ -9,8 +9,11 @@ pub trait Frame {
     fn load<T: Copy>(&self, offset: usize) -> Option<T>;
     /// Copies a value into the frame.
     fn store<T: Copy>(&mut self, offset: usize, value: T) -> Option<()>;
-    /// Length of the frame, bytes.
+    /// Length of the frame, bytes; of one in several buffers that of the first, and
+    /// `load` and `store` reach no further.
     fn length(&self) -> usize;
+    /// Length of the frame in all its buffers, bytes.
+    fn whole_length(&self) -> usize;
 }
 
 /// A frame in memory that is not the kernel's: for tests on the host.
@@ -29,6 +32,10 @@ impl Frame for [u8] {
     }
 
     fn length(&self) -> usize {
+        self.len()
+    }
+
+    fn whole_length(&self) -> usize {
         self.len()
     }
 }

@@ -5,14 +5,16 @@ use failover_common::{Address, Be16};
 
 use crate::{
     frame::Frame,
-    parse::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4, IPV6, TCP, UDP, VLAN},
+    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4, IPV6, TCP, UDP, ethernet},
 };
 
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
+/// IP protocol numbers.
+pub const ICMP: u8 = 1;
+/// IP protocol numbers.
+pub const ICMPV6: u8 = 58;
 
 /// Length of the ICMP header, bytes.
-const HEADER: usize = 8;
+pub(crate) const HEADER: usize = 8;
 
 /// Length of the UDP header, bytes (RFC 768).
 const UDP_HEADER: usize = 8;
@@ -76,7 +78,9 @@ pub struct Unreachable {
     pub l3: usize,
     /// Offset of the quoted packet's IP header in the frame, bytes.
     pub quote: usize,
-    /// Whether the packet is quoted to its end; it has a whole UDP header then.
+    /// TTL or hop limit that was left of it.
+    pub hop_limit: u8,
+    /// UDP: whether the packet is quoted to its end, and its lengths are right.
     pub is_whole: bool,
 }
 
@@ -84,12 +88,7 @@ pub struct Unreachable {
 /// options and IPv6 extension headers count as that.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F) -> Option<Message> {
-    let mut l3 = ETHERNET;
-    let mut ethertype = u16::from_be_bytes(frame.load(12)?);
-    if ethertype == crate::parse::ETHERTYPE_VLAN {
-        ethertype = u16::from_be_bytes(frame.load(16)?);
-        l3 += VLAN;
-    }
+    let (ethertype, l3) = ethernet(frame).ok()?;
     match ethertype {
         ETHERTYPE_IPV4 => {
             let ip = HeaderV4::load(frame, l3)?;
@@ -165,6 +164,7 @@ fn unreachable<F: Frame + ?Sized>(
     // RFC 4884, section 4: where it says how long the quote is, something follows.
     let at = if header == IPV4 { 5 } else { 4 };
     let [extended] = frame.load::<[u8; 1]>(quote - HEADER + at)?;
+    let length = usize::from(u16::from_be_bytes([sequence[0], sequence[1]]));
     Some(Message::Unreachable(Unreachable {
         reporter: ip.source,
         receiver: ip.destination,
@@ -177,8 +177,10 @@ fn unreachable<F: Frame + ?Sized>(
         identification: quoted.identification,
         l3,
         quote,
+        hop_limit: quoted.hop_limit,
         is_whole: extended == 0
-            && usize::from(quoted.total_length) >= header + UDP_HEADER
+            && length >= UDP_HEADER
+            && header + length <= usize::from(quoted.total_length)
             && quote + usize::from(quoted.total_length) <= end,
     }))
 }
@@ -188,6 +190,7 @@ struct Header {
     protocol: u8,
     /// From the IP header on, bytes.
     total_length: u16,
+    hop_limit: u8,
     identification: u16,
     source: Address,
     destination: Address,
@@ -207,6 +210,7 @@ impl HeaderV4 {
         Some(Header {
             protocol: header[9],
             total_length: u16::from_be_bytes([header[2], header[3]]),
+            hop_limit: header[8],
             identification: u16::from_be_bytes([header[4], header[5]]),
             source: Address::from_v4([s0, s1, s2, s3]),
             destination: Address::from_v4([d0, d1, d2, d3]),
@@ -226,6 +230,7 @@ impl HeaderV6 {
         Some(Header {
             protocol: header.next_header,
             total_length: header.total_length(),
+            hop_limit: header.hop_limit,
             identification: u16::from_be_bytes(header.flow_label),
             source: Address(header.source),
             destination: Address(header.destination),

@@ -5,9 +5,14 @@
 
 pub mod carried;
 pub mod checksum;
+pub mod ethernet;
+pub mod extended;
 pub mod frame;
+pub mod hop;
 pub mod icmp;
 pub mod outer;
 pub mod parse;
+pub mod quote;
+pub mod reply;
 pub mod segment;
 pub mod too_big;

@@ -24,6 +24,8 @@
 
 mod atomic;
 mod context;
+mod control;
+mod datagram;
 mod heartbeat;
 mod lease;
 mod maps;
@@ -42,22 +44,21 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use failover_common::{Action, Forward, Verdict};
+use failover_common::{Action, Forward, Reverse, Verdict};
 use failover_ebpf::{
     frame::Frame as _,
-    icmp::{self, Message},
-    parse::{ACK, RST, SYN, TCP, parse},
+    parse::{ACK, Packet, RST, SYN, TCP, parse},
 };
 
 use crate::{context::Context, service::Match};
 
 /// Attached to every interface of the agent.
-#[xdp]
+#[xdp(frags)]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 pub fn failover(ctx: XdpContext) -> u32 {
     let length = ctx.data_end() - ctx.data();
     let step = match path(ctx.ctx, FIRST_WALK) {
-        step @ (Step::Done(_) | Step::Tunnel { .. }) => step,
+        step @ (Step::Done(_) | Step::Tunnel { .. } | Step::Expired) => step,
         step => detour(ctx.ctx, step),
     };
     let verdict = match step {
@@ -66,20 +67,29 @@ pub fn failover(ctx: XdpContext) -> u32 {
             Verdict::TunnelTooBig => tunnel::answer(ctx.ctx, index, forward),
             verdict => verdict,
         },
-        // There are no detours from a detour.
+        Step::Expired => expired(ctx.ctx),
+        // There are no other detours from a detour.
         _ => Verdict::OtherProtocol,
     };
     maps::count_verdict(verdict, length);
     match verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => {
-            aya_log_ebpf::debug!(&ctx, "dropped: verdict {}", verdict as u32);
+            log_drop(ctx.ctx, verdict);
             xdp_action::XDP_DROP
         }
         Action::Keep => xdp_action::XDP_DROP,
         Action::Tx => xdp_action::XDP_TX,
         Action::Redirect => xdp_action::XDP_REDIRECT,
     }
+}
+
+/// A function of its own, so that those below the entry have what it takes of the
+/// kernel's stack.
+#[inline(never)]
+fn log_drop(xdp: *mut xdp_md, verdict: Verdict) {
+    let context = XdpContext::new(xdp);
+    aya_log_ebpf::debug!(&context, "dropped: verdict {}", verdict as u32);
 }
 
 /// In place of a slot of `SYNS`: the packet has not been on a detour yet.
@@ -95,8 +105,10 @@ enum Step {
         /// A [`Forward`].
         forward: u8,
     },
-    /// Neither TCP nor UDP.
-    Control,
+    /// Neither TCP nor UDP, a fragment, or something in front of them.
+    Rare,
+    /// For a service, but the packet may go no further.
+    Expired,
     /// TCP to a port that heartbeats come from.
     Heartbeat,
     /// A client begins a connection.
@@ -126,7 +138,7 @@ fn path(xdp: *mut xdp_md, slot: u32) -> Step {
 #[inline(always)]
 fn handle(context: &mut Context, slot: u32) -> Result<Step, Verdict> {
     let packet = match parse(context) {
-        Err(Verdict::OtherProtocol) => return Ok(Step::Control),
+        Err(Verdict::OtherProtocol | Verdict::Fragment) => return Ok(Step::Rare),
         parsed => parsed?,
     };
     let first_tcp = packet.protocol == TCP && slot == FIRST_WALK;
@@ -135,6 +147,9 @@ fn handle(context: &mut Context, slot: u32) -> Result<Step, Verdict> {
     }
     match service::find(&packet)? {
         Match::Service(service) => {
+            if packet.has_expired() {
+                return Ok(Step::Expired);
+            }
             if first_tcp && service.passive != 0 && packet.is_tcp(SYN) {
                 return Ok(Step::Syn);
             }
@@ -161,12 +176,21 @@ fn handle(context: &mut Context, slot: u32) -> Result<Step, Verdict> {
                 }
             }
             passive::returned(&reverse, &packet);
-            let next_hop = transmit::to_client(context, &packet)?;
-            rewrite::to_client(context, &packet, &reverse, &next_hop)?;
-            maps::count_returned(reverse.index, context.length());
-            Ok(Step::Done(transmit::give_back(context, &next_hop)))
+            answer(context, &packet, &reverse).map(Step::Done)
         }
     }
+}
+
+/// A packet from a backend goes back to the client.
+#[inline(always)]
+fn answer(context: &mut Context, packet: &Packet, reverse: &Reverse) -> Result<Verdict, Verdict> {
+    let next_hop = transmit::to_client(context, packet)?;
+    if packet.has_expired() {
+        return Err(Verdict::HopLimitPassed);
+    }
+    rewrite::to_client(context, packet, reverse, &next_hop)?;
+    maps::count_returned(reverse.index, context.length());
+    Ok(transmit::give_back(context, &next_hop))
 }
 
 #[inline(always)]
@@ -174,13 +198,11 @@ fn detour(xdp: *mut xdp_md, step: Step) -> Step {
     let mut slot = rescue::NOWHERE;
     let mut rescued = false;
     match step {
-        Step::Done(_) | Step::Tunnel { .. } => return step,
-        Step::Control => match control(xdp) {
-            // What is quoted becomes the packet again.
-            Step::Undelivered if redeliver::redeliver(xdp) != 0 => rescued = true,
-            step @ Step::Done(_) => return step,
-            // To the stack.
-            _ => return Step::Done(Verdict::OtherProtocol),
+        Step::Done(_) | Step::Tunnel { .. } | Step::Expired => return step,
+        Step::Rare => match rare(xdp) {
+            // The datagram that was quoted.
+            Step::Undelivered => rescued = true,
+            step => return step,
         },
         Step::Heartbeat => match heartbeat::segment(xdp) {
             // So that the backend forgets the connection at once.
@@ -218,23 +240,31 @@ fn detour(xdp: *mut xdp_md, step: Step) -> Step {
     }
 }
 
-/// Neither TCP nor UDP: an answer to a heartbeat, news of a packet that was not
-/// delivered, or nothing of ours.
-#[inline(never)]
-fn control(xdp: *mut xdp_md) -> Step {
-    let context = &Context::new(XdpContext::new(xdp));
-    let verdict = match icmp::parse(context) {
-        Some(Message::Echo(echo)) => heartbeat::echo(context, &echo),
-        Some(Message::Unreachable(message)) => {
-            let verdict = heartbeat::unreachable(context, &message);
-            if verdict.is_none() && passive::unreachable(context, &message, rescue::is_out) {
-                return Step::Undelivered;
-            }
-            verdict
-        }
-        None => None,
-    };
-    Step::Done(verdict.unwrap_or(Verdict::OtherProtocol))
+/// One after the other, until one knows what the packet is. `Undelivered`: it has become
+/// the datagram that was not delivered.
+#[inline(always)]
+fn rare(xdp: *mut xdp_md) -> Step {
+    match control::weigh(xdp) {
+        None => {}
+        Some(Step::Undelivered) if redeliver::redeliver(xdp) == 0 => {}
+        Some(step) => return step,
+    }
+    if let Some(verdict) = control::echo(xdp) {
+        return Step::Done(verdict);
+    }
+    match control::message(xdp) {
+        Some(step) => step,
+        None => datagram::extended(xdp),
+    }
+}
+
+#[inline(always)]
+fn expired(xdp: *mut xdp_md) -> Verdict {
+    if control::exceeded(xdp) != 0 {
+        Verdict::HopLimitAnswered
+    } else {
+        Verdict::HopLimitDropped
+    }
 }
 
 #[panic_handler]

@@ -4,20 +4,23 @@
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_fib_lookup},
-    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use failover_common::{
-    Backend, BackendCounters, Counter, MAX_BACKENDS, MAX_PAIRS, MAX_SERVICES, MAX_SYNS, News, Pair,
-    Reverse, ReverseKey, Service, ServiceKey, Syn, Verdict,
+    Backend, BackendCounters, Counter, Fragment, FragmentKey, MAX_BACKENDS, MAX_FRAGMENTS,
+    MAX_PAIRS, MAX_SERVICES, MAX_SYNS, News, Pair, Reverse, ReverseKey, Service, ServiceKey,
+    Strikes, Syn, Verdict,
 };
+use failover_ebpf::{extended::Extended, quote::Report};
 
 // Not preallocated: a preallocated entry is handed out again the moment it is
 // replaced, while a packet may still be reading it.
 const HASH: usize = BPF_F_NO_PREALLOC as usize;
 
 #[btf_map]
-pub(crate) static SERVICES: HashMap<ServiceKey, Service, MAX_SERVICES, HASH> = HashMap::new();
+pub(crate) static SERVICES: HashMap<ServiceKey, Service, { 2 * MAX_SERVICES }, HASH> =
+    HashMap::new();
 
 #[btf_map]
 pub(crate) static REVERSE: HashMap<ReverseKey, Reverse, MAX_SERVICES, HASH> = HashMap::new();
@@ -40,6 +43,22 @@ pub(crate) static SYNS: Array<Syn, MAX_SYNS, { BPF_F_MMAPABLE as usize }> = Arra
 
 #[btf_map]
 static SYN_BACKENDS: Array<[u16; MAX_SYNS], 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// First fragments of datagrams that were for a service or from a backend.
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, Fragment, MAX_FRAGMENTS> = LruHashMap::new();
+
+/// "Time exceeded" that each CPU has made lately.
+#[btf_map]
+pub(crate) static EXCEEDED: PerCpuArray<Strikes, 1> = PerCpuArray::new();
+
+/// Room for one packet that was read: the stack has none.
+#[btf_map]
+pub(crate) static EXTENDED: PerCpuArray<Extended, 1> = PerCpuArray::new();
+
+/// Room for one ICMP error that was read, likewise.
+#[btf_map]
+pub(crate) static REPORT: PerCpuArray<Report, 1> = PerCpuArray::new();
 
 /// Room for one look-up of a route: the stack has none.
 #[btf_map]

@@ -8,7 +8,8 @@ use failover_common::{Address, GUE_PORT};
 use crate::{
     checksum::Difference,
     frame::Frame,
-    parse::{Family, IPV6, Packet, UDP},
+    hop,
+    parse::{Family, Packet, UDP},
 };
 
 /// Length of the UDP header, bytes (RFC 768).
@@ -51,25 +52,35 @@ impl Tunnel {
 #[derive(Clone, Copy, Debug)]
 pub struct Inner {
     family: Family,
+    protocol: u8,
     tos: u8,
+    hop_limit: u8,
     total_length: u16,
     /// The same for all packets of a flow.
     hash: u32,
-    /// The sum of its bytes; none: it would have to be read as a whole.
+    /// The sum of its bytes, one hop further; none: it would have to be read as a whole.
     sum: Option<Difference>,
 }
 
 impl Inner {
-    /// Of a packet that is still as it came in. `None`: it is not all there.
+    /// Of a packet that is still as it came in. `is_plain`: no fragment, and neither
+    /// ICMP nor behind extension headers. `None`: it is not all there.
     #[inline(always)]
-    pub fn of<F: Frame + ?Sized>(frame: &F, packet: &Packet, tunnel: &Tunnel) -> Option<Self> {
+    pub fn of<F: Frame + ?Sized>(
+        frame: &F,
+        packet: &Packet,
+        tunnel: &Tunnel,
+        is_plain: bool,
+    ) -> Option<Self> {
         let sum = match tunnel.family {
-            Family::V6 if tunnel.gue => sum(frame, packet)?,
+            Family::V6 if tunnel.gue && is_plain => sum(frame, packet)?,
             Family::V4 | Family::V6 => None,
         };
         Some(Self {
             family: packet.family,
+            protocol: packet.protocol,
             tos: packet.tos,
+            hop_limit: packet.hop_limit,
             total_length: packet.total_length,
             hash: hash(packet),
             sum,
@@ -81,8 +92,7 @@ impl Inner {
 /// to what their pseudo header lacks, as long as their own checksum is right, and where
 /// it is wrong the receiver may well throw it away for the one in front.
 ///
-/// The inner `None`: UDP that has no checksum, or ends before its packet does; and where
-/// extension headers are in between.
+/// The inner `None`: UDP that has no checksum, or ends before its packet does.
 #[inline(always)]
 #[expect(clippy::option_option, reason = "cannot be read, cannot be known")]
 fn sum<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Option<Option<Difference>> {
@@ -106,15 +116,14 @@ fn sum<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Option<Option<Differenc
         ),
         // Addresses and length are in the header and in the pseudo header, and that
         // is nothing too.
-        Family::V6 if header == IPV6 => {
+        Family::V6 => {
             let [first, [_, _, next, hop_limit]]: [[u8; 4]; 2] = frame.load(packet.l3)?;
             Some(
                 sum.plus(first)
-                    .plus([0, 0, next, hop_limit])
+                    .plus([0, 0, next, hop_limit.wrapping_sub(1)])
                     .minus([0, 0, 0, packet.protocol]),
             )
         }
-        Family::V6 => None,
     })
 }
 
@@ -146,7 +155,8 @@ fn hash(packet: &Packet) -> u32 {
     (hash >> 32) as u32
 }
 
-/// Writes the headers of `tunnel` at `l3`; the packet itself follows behind them.
+/// Writes the headers of `tunnel` at `l3`, and takes one from TTL or hop limit of the
+/// packet that follows behind them (RFC 2003, section 3.1; RFC 2473, section 3.1).
 ///
 /// `None`: the frame is too short.
 #[inline(always)]
@@ -161,6 +171,14 @@ pub fn write<F: Frame + ?Sized>(
         (false, Family::V4) => IN_IPV4,
         (false, Family::V6) => IN_IPV6,
     };
+    let at = l3 + tunnel.overhead();
+    match inner.family {
+        Family::V4 => {
+            let (ttl, protocol) = (inner.hop_limit, inner.protocol);
+            hop::take_v4(frame, at, ttl, protocol, Difference::none())?;
+        }
+        Family::V6 => hop::take_v6(frame, at, inner.hop_limit)?,
+    }
     let behind_ip = inner.total_length + if tunnel.gue { UDP_LENGTH } else { 0 };
     match tunnel.family {
         Family::V4 => ipv4(frame, l3, tunnel, inner, (protocol, behind_ip))?,

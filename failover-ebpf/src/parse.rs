@@ -1,5 +1,5 @@
-//! Stage 1: what a frame is. IPv4 with options, IPv6, TCP and UDP, with and
-//! without one VLAN tag; everything else is named and passed on.
+//! Stage 1: what a frame is. IPv4 with options, IPv6, TCP and UDP, with up to two
+//! VLAN tags; everything else is named. Fragments and extension headers: `extended`.
 
 use failover_common::{Address, Be16, Verdict};
 
@@ -13,12 +13,20 @@ pub const IPV4: usize = 20;
 /// RFC 8200, section 3.
 pub const IPV6: usize = 40;
 
+/// IPv4: there are more fragments (RFC 791, section 3.1).
+pub(crate) const MORE_FRAGMENTS: u16 = 0x2000;
+
+/// No offset of a header is larger: all extension headers that are walked end before, a
+/// whole chain in a quote too.
+pub(crate) const MAX_OFFSET: usize = 0x7fff;
+
 /// `EtherType` of IPv4 (IEEE 802 numbers).
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 /// `EtherType` of IPv6.
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// `EtherType` of an 802.1Q tag.
 pub(crate) const ETHERTYPE_VLAN: u16 = 0x8100;
+pub(crate) const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 
 /// IP protocol numbers.
 pub const TCP: u8 = 6;
@@ -62,12 +70,12 @@ impl Family {
 pub struct Packet {
     /// IP version.
     pub family: Family,
-    /// Whether the frame has an 802.1Q tag.
-    pub tagged: bool,
-    /// [`TCP`] or [`UDP`].
+    /// IP protocol number: [`TCP`], [`UDP`], or of an ICMP message its own.
     pub protocol: u8,
     /// DSCP and ECN, for the route to the client.
     pub tos: u8,
+    /// TTL or hop limit.
+    pub hop_limit: u8,
     /// Length of the packet from the IP header on, bytes.
     pub total_length: u16,
     /// Offset of the IP header in the frame, bytes.
@@ -84,6 +92,8 @@ pub struct Packet {
     pub destination_port: Be16,
     /// TCP: the flags from CWR to FIN (RFC 9293, section 3.1).
     pub flags: u8,
+    /// No TCP or UDP header is at `l4`: the ports are those of another fragment.
+    pub headless: bool,
 }
 
 /// TCP flag: no more data from the sender.
@@ -96,6 +106,33 @@ pub const RST: u8 = 1 << 2;
 pub const ACK: u8 = 1 << 4;
 
 impl Packet {
+    /// The same packet: for one that was in a map, where the verifier does not know any
+    /// more how far its headers can be from the beginning of the frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bounded(&self) -> Self {
+        Self {
+            l3: self.l3 & 0x1f,
+            l4: self.l4 & MAX_OFFSET,
+            ..*self
+        }
+    }
+
+    /// Whether the frame has a VLAN tag.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tagged(&self) -> bool {
+        self.l3 != ETHERNET
+    }
+
+    /// Whether a router must send it no further (RFC 1812, section 5.3.1; RFC 8200,
+    /// section 3).
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_expired(&self) -> bool {
+        self.hop_limit <= 1
+    }
+
     /// Offset of TTL or hop limit in the IP header.
     #[inline(always)]
     #[must_use]
@@ -118,93 +155,146 @@ impl Packet {
 ///
 /// # Errors
 ///
-/// The verdict with which a packet that is not ours to understand is passed.
+/// The verdict on a packet that is not ours to understand, or not to be understood.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Packet, Verdict> {
-    let mut l3 = ETHERNET;
-    let mut ethertype = load_u16(frame, 12)?;
-    let tagged = ethertype == ETHERTYPE_VLAN;
-    if tagged {
-        ethertype = load_u16(frame, 16)?;
-        l3 += VLAN;
-    }
-    match ethertype {
-        ETHERTYPE_IPV4 => parse_v4(frame, tagged, l3),
-        ETHERTYPE_IPV6 => parse_v6(frame, tagged, l3),
+    match ethernet(frame)? {
+        (ETHERTYPE_IPV4, l3) => parse_v4(frame, l3),
+        (ETHERTYPE_IPV6, l3) => parse_v6(frame, l3),
         _ => Err(Verdict::NotIp),
     }
 }
 
+/// Reads the IP header alone. `l4` is what is behind it, extension headers too.
+///
+/// # Errors
+///
+/// As [`parse`]; a fragment of IPv4 is none of ours here.
 #[inline(always)]
-fn parse_v4<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Packet, Verdict> {
-    // The fixed part in one piece. Read later and field by field, the compiler
-    // leaves out bounds checks that follow from others, and the verifier does
-    // not follow it.
-    let header: [u8; IPV4] = load(frame, l3)?;
-    let [version_ihl, tos, length @ ..] = header;
-    let length_of_header = usize::from(version_ihl & 0x0f) * 4;
-    // RFC 791, section 3.1: at least five words. The verifier does not ask for this.
-    if version_ihl >> 4 != 4 || length_of_header < IPV4 {
-        return Err(Verdict::Malformed);
+pub fn header<F: Frame + ?Sized>(frame: &F) -> Result<Packet, Verdict> {
+    match ethernet(frame)? {
+        (ETHERTYPE_IPV4, l3) => {
+            let header = HeaderV4::load(frame, l3)?;
+            if header.fragment() != 0 {
+                return Err(Verdict::Fragment);
+            }
+            Ok(header.headless(l3))
+        }
+        (ETHERTYPE_IPV6, l3) => {
+            let header = HeaderV6::load(frame, l3)?;
+            Ok(header.headless(l3, header.next_header, l3 + IPV6))
+        }
+        _ => Err(Verdict::NotIp),
     }
-    let total_length = u16::from_be_bytes([length[0], length[1]]);
-    check_length(frame, l3, total_length)?;
-    // RFC 791, section 3.1: more fragments, or a fragment offset.
-    if u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0 {
-        return Err(Verdict::Fragment);
+}
+
+/// The `EtherType` behind the VLAN tags, of which there are two at most (802.1ad: the
+/// outer one may have either type), and the offset of what it says.
+#[inline(always)]
+pub(crate) fn ethernet<F: Frame + ?Sized>(frame: &F) -> Result<(u16, usize), Verdict> {
+    let ethertype = load_u16(frame, 12)?;
+    if ethertype == ETHERTYPE_IPV4 || ethertype == ETHERTYPE_IPV6 {
+        return Ok((ethertype, ETHERNET));
     }
-    let protocol = header[9];
-    let l4 = l3 + length_of_header;
-    check_l4(protocol, usize::from(total_length), length_of_header)?;
-    let (source_port, destination_port, flags) = ports(frame, protocol, l4)?;
-    let [.., s0, s1, s2, s3, d0, d1, d2, d3] = header;
-    Ok(Packet {
-        family: Family::V4,
-        tagged,
-        protocol,
-        tos,
-        total_length,
-        l3,
-        l4,
-        source: Address::from_v4([s0, s1, s2, s3]),
-        destination: Address::from_v4([d0, d1, d2, d3]),
-        source_port,
-        destination_port,
-        flags,
-    })
+    if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_SERVICE_VLAN {
+        return Err(Verdict::NotIp);
+    }
+    match load_u16(frame, ETHERNET + VLAN - 2)? {
+        ETHERTYPE_VLAN => Ok((
+            load_u16(frame, ETHERNET + 2 * VLAN - 2)?,
+            ETHERNET + 2 * VLAN,
+        )),
+        ethertype => Ok((ethertype, ETHERNET + VLAN)),
+    }
 }
 
 #[inline(always)]
-fn parse_v6<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Result<Packet, Verdict> {
-    let header: HeaderV6 = load(frame, l3)?;
-    let first = u16::from_be_bytes(header.first);
-    if first >> 12 != 6 {
-        return Err(Verdict::Malformed);
+fn parse_v4<F: Frame + ?Sized>(frame: &F, l3: usize) -> Result<Packet, Verdict> {
+    let header = HeaderV4::load(frame, l3)?;
+    if header.fragment() != 0 {
+        return Err(Verdict::Fragment);
     }
-    let total_length = header.total_length();
-    check_length(frame, l3, total_length)?;
-    let l4 = l3 + IPV6;
-    check_l4(header.next_header, usize::from(total_length), IPV6)?;
-    let (source_port, destination_port, flags) = ports(frame, header.next_header, l4)?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "eight bits of the traffic class"
-    )]
-    let tos = (first >> 4) as u8;
-    Ok(Packet {
-        family: Family::V6,
-        tagged,
-        protocol: header.next_header,
-        tos,
-        total_length,
-        l3,
-        l4,
-        source: Address(header.source),
-        destination: Address(header.destination),
-        source_port,
-        destination_port,
-        flags,
-    })
+    let mut packet = header.headless(l3);
+    transport(frame, &mut packet, true)?;
+    Ok(packet)
+}
+
+/// The fixed part of the IPv4 header (RFC 791, section 3.1), in one piece. Read later
+/// and field by field, the compiler leaves out bounds checks that follow from others,
+/// and the verifier does not follow it.
+#[derive(Clone, Copy)]
+pub(crate) struct HeaderV4(pub(crate) [u8; IPV4]);
+
+impl HeaderV4 {
+    /// One whose lengths are right.
+    #[inline(always)]
+    pub(crate) fn load<F: Frame + ?Sized>(frame: &F, l3: usize) -> Result<Self, Verdict> {
+        let header = Self(load(frame, l3)?);
+        // RFC 791, section 3.1: at least five words. The verifier does not ask for this.
+        if header.0[0] >> 4 != 4 || header.length() < IPV4 {
+            return Err(Verdict::Malformed);
+        }
+        check_length(frame, l3, header.total_length())?;
+        Ok(header)
+    }
+
+    /// Length of the header, bytes.
+    #[inline(always)]
+    pub(crate) const fn length(&self) -> usize {
+        (self.0[0] & 0x0f) as usize * 4
+    }
+
+    #[inline(always)]
+    pub(crate) const fn total_length(&self) -> u16 {
+        u16::from_be_bytes([self.0[2], self.0[3]])
+    }
+
+    /// [`MORE_FRAGMENTS`] and the offset of a fragment; 0: it is none.
+    #[inline(always)]
+    pub(crate) const fn fragment(&self) -> u16 {
+        u16::from_be_bytes([self.0[6], self.0[7]]) & 0x3fff
+    }
+
+    #[inline(always)]
+    pub(crate) const fn protocol(&self) -> u8 {
+        self.0[9]
+    }
+
+    #[inline(always)]
+    pub(crate) const fn addresses(&self) -> (Address, Address) {
+        let [.., s0, s1, s2, s3, d0, d1, d2, d3] = self.0;
+        let source = Address::from_v4([s0, s1, s2, s3]);
+        (source, Address::from_v4([d0, d1, d2, d3]))
+    }
+
+    /// The packet, without ports.
+    #[inline(always)]
+    pub(crate) const fn headless(&self, l3: usize) -> Packet {
+        let (source, destination) = self.addresses();
+        Packet {
+            family: Family::V4,
+            protocol: self.protocol(),
+            tos: self.0[1],
+            hop_limit: self.0[8],
+            total_length: self.total_length(),
+            l3,
+            l4: l3 + self.length(),
+            source,
+            destination,
+            source_port: Be16::ZERO,
+            destination_port: Be16::ZERO,
+            flags: 0,
+            headless: true,
+        }
+    }
+}
+
+#[inline(always)]
+fn parse_v6<F: Frame + ?Sized>(frame: &F, l3: usize) -> Result<Packet, Verdict> {
+    let header = HeaderV6::load(frame, l3)?;
+    let mut packet = header.headless(l3, header.next_header, l3 + IPV6);
+    transport(frame, &mut packet, true)?;
+    Ok(packet)
 }
 
 /// The IPv6 header (RFC 8200, section 3).
@@ -216,7 +306,7 @@ pub(crate) struct HeaderV6 {
     pub(crate) flow_label: [u8; 2],
     pub(crate) payload_length: [u8; 2],
     pub(crate) next_header: u8,
-    hop_limit: u8,
+    pub(crate) hop_limit: u8,
     pub(crate) source: [u8; 16],
     pub(crate) destination: [u8; 16],
 }
@@ -224,57 +314,115 @@ pub(crate) struct HeaderV6 {
 const _: () = assert!(size_of::<HeaderV6>() == IPV6);
 
 impl HeaderV6 {
-    /// Length of the packet, this header included, bytes.
+    /// One whose lengths are right.
+    #[inline(always)]
+    pub(crate) fn load<F: Frame + ?Sized>(frame: &F, l3: usize) -> Result<Self, Verdict> {
+        let header: Self = load(frame, l3)?;
+        if header.first[0] >> 4 != 6 {
+            return Err(Verdict::Malformed);
+        }
+        check_length(frame, l3, header.total_length())?;
+        Ok(header)
+    }
+
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "40")]
-    pub(crate) fn total_length(&self) -> u16 {
+    pub(crate) const fn total_length(&self) -> u16 {
         u16::from_be_bytes(self.payload_length).saturating_add(IPV6 as u16)
+    }
+
+    /// The packet, without ports.
+    #[inline(always)]
+    pub(crate) const fn headless(&self, l3: usize, protocol: u8, l4: usize) -> Packet {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "eight bits of the traffic class"
+        )]
+        let tos = (u16::from_be_bytes(self.first) >> 4) as u8;
+        Packet {
+            family: Family::V6,
+            protocol,
+            tos,
+            hop_limit: self.hop_limit,
+            total_length: self.total_length(),
+            l3,
+            l4,
+            source: Address(self.source),
+            destination: Address(self.destination),
+            source_port: Be16::ZERO,
+            destination_port: Be16::ZERO,
+            flags: 0,
+            headless: true,
+        }
     }
 }
 
 /// The packet must be all there; the frame may be longer (padding).
 #[inline(always)]
 fn check_length<F: Frame + ?Sized>(frame: &F, l3: usize, total_length: u16) -> Result<(), Verdict> {
-    if l3 + usize::from(total_length) > frame.length() {
+    let end = l3 + usize::from(total_length);
+    // Nearly always the first buffer is all there is.
+    if end > frame.length() && end > frame.whole_length() {
         return Err(Verdict::Truncated);
     }
     Ok(())
 }
 
-/// There must be room for the whole TCP or UDP header.
+/// Reads both ports and the flags of the header at `l4`. That the checksum field can be
+/// read is asked at the same time.
+///
+/// A length that no receiver may accept is refused (RFC 768; RFC 9293, section 3.1). Of
+/// a first fragment (`is_whole`: false) only the header is there (RFC 1858, section 3;
+/// RFC 7112, section 5).
 #[inline(always)]
-fn check_l4(protocol: u8, total_length: usize, header: usize) -> Result<(), Verdict> {
-    let needs = match protocol {
-        TCP => 20,
-        UDP => 8,
+pub(crate) fn transport<F: Frame + ?Sized>(
+    frame: &F,
+    packet: &mut Packet,
+    is_whole: bool,
+) -> Result<(), Verdict> {
+    let l4 = packet.l4;
+    let end = packet.l3 + usize::from(packet.total_length);
+    match packet.protocol {
+        TCP => {
+            if end < l4 + TCP_HEADER {
+                return Err(Verdict::Malformed);
+            }
+            let [offset, flags]: [u8; 2] = inside(frame, l4 + TCP_OFFSET)?;
+            let length = usize::from(offset >> 4) * 4;
+            if length < TCP_HEADER || (is_whole && end < l4 + length) {
+                return Err(Verdict::Malformed);
+            }
+            let _: [u8; 2] = inside(frame, l4 + checksum_offset(TCP))?;
+            let [a, b, c, d] = inside::<_, [u8; 4]>(frame, l4)?;
+            packet.source_port = Be16([a, b]);
+            packet.destination_port = Be16([c, d]);
+            packet.flags = flags;
+        }
+        UDP => {
+            if end < l4 + UDP_HEADER {
+                return Err(Verdict::Malformed);
+            }
+            let [a, b, c, d, l0, l1, _, _] = inside::<_, [u8; UDP_HEADER]>(frame, l4)?;
+            let length = usize::from(u16::from_be_bytes([l0, l1]));
+            // Less than the packet has is fine (RFC 9868).
+            if length < UDP_HEADER || (is_whole && end < l4 + length) {
+                return Err(Verdict::Malformed);
+            }
+            packet.source_port = Be16([a, b]);
+            packet.destination_port = Be16([c, d]);
+        }
         _ => return Err(Verdict::OtherProtocol),
-    };
-    if total_length < header + needs {
-        return Err(Verdict::Malformed);
     }
+    packet.headless = false;
     Ok(())
 }
 
-/// Both ports and the flags; that the checksum field can be read is asked at the
-/// same time.
-#[inline(always)]
-fn ports<F: Frame + ?Sized>(
-    frame: &F,
-    protocol: u8,
-    l4: usize,
-) -> Result<(Be16, Be16, u8), Verdict> {
-    let _: [u8; 2] = load(frame, l4 + checksum_offset(protocol))?;
-    let flags = if protocol == TCP {
-        load(frame, l4 + TCP_FLAGS)?
-    } else {
-        0
-    };
-    let [a, b, c, d] = load::<_, [u8; 4]>(frame, l4)?;
-    Ok((Be16([a, b]), Be16([c, d]), flags))
-}
+/// Lengths of headers, bytes.
+const TCP_HEADER: usize = 20;
+const UDP_HEADER: usize = 8;
 
-/// Offset of the flags in the TCP header (RFC 9293, section 3.1).
-const TCP_FLAGS: usize = 13;
+/// Offset of the data offset in the TCP header (RFC 9293, section 3.1); the flags follow.
+const TCP_OFFSET: usize = 12;
 
 /// Offset of the checksum in the TCP (RFC 9293, section 3.1) or UDP (RFC 768) header.
 #[inline(always)]
@@ -284,8 +432,15 @@ pub const fn checksum_offset(protocol: u8) -> usize {
 }
 
 #[inline(always)]
-fn load<F: Frame + ?Sized, T: Copy>(frame: &F, offset: usize) -> Result<T, Verdict> {
+pub(crate) fn load<F: Frame + ?Sized, T: Copy>(frame: &F, offset: usize) -> Result<T, Verdict> {
     frame.load(offset).ok_or(Verdict::Truncated)
+}
+
+/// Part of a header that the packet is long enough for. What is not in the first of
+/// several buffers is not for us.
+#[inline(always)]
+fn inside<F: Frame + ?Sized, T: Copy>(frame: &F, offset: usize) -> Result<T, Verdict> {
+    frame.load(offset).ok_or(Verdict::OtherProtocol)
 }
 
 #[inline(always)]

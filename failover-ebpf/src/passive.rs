@@ -3,8 +3,8 @@
 //! backend; the one that fills the count latches.
 
 use failover_common::{
-    Backend, Be16, Pair, REFUSED, Reverse, ReverseKey, SYNS, SYNS_TIME, Service, ServiceBackend,
-    Signal, Strikes, UNANSWERED, UNREACHABLE,
+    Backend, Pair, REFUSED, Reverse, SYNS, SYNS_TIME, Service, ServiceBackend, Signal, Strikes,
+    UNANSWERED, UNREACHABLE, Verdict,
 };
 use failover_ebpf::{
     icmp::Unreachable,
@@ -12,11 +12,12 @@ use failover_ebpf::{
 };
 
 use crate::{
+    Step,
     context::Context,
     heartbeat::is_next_hop,
     lease::{latch, live, now},
     maps::{BACKENDS, PAIRS},
-    service,
+    rescue, service,
 };
 
 /// A packet is about to go to a backend. Returns whether it must not: too much
@@ -142,32 +143,22 @@ pub(crate) fn refused(reverse: &Reverse) {
     }
 }
 
-/// A packet could not be delivered. Returns whether the message is credible.
+/// A packet could not be delivered. Returns what follows, where it is more than that the
+/// message goes on to the client: a datagram may go to another backend instead, and
+/// what is about a SYN that another backend can have is kept from the client, which
+/// would give up what is about to succeed.
 ///
 /// It must come by the way that leads to the backend, and be for the client: who is
 /// not on a network of ours cannot have such a packet come here, since only the VIP
-/// leads to us. What it quotes of TCP must be a SYN that is out: `is_out` looks.
+/// leads to us. What it quotes of TCP must be a SYN that is out.
 #[inline(always)]
-pub(crate) fn unreachable(
-    context: &Context,
-    message: &Unreachable,
-    is_out: impl FnOnce(&Reverse, &Unreachable) -> bool,
-) -> bool {
-    weigh(context, message, is_out).is_some()
-}
-
-#[inline(always)]
-fn weigh(
-    context: &Context,
-    message: &Unreachable,
-    is_out: impl FnOnce(&Reverse, &Unreachable) -> bool,
-) -> Option<()> {
+pub(crate) fn unreachable(context: &Context, message: &Unreachable) -> Option<Step> {
     let reverse = addressee(message)?;
     let backend = BACKENDS.get_ptr(reverse.index)?;
     if reverse.passive == 0
         || message.receiver != message.source
         || !is_next_hop(context, backend)
-        || (message.protocol == TCP && !is_out(&reverse, message))
+        || (message.protocol == TCP && !rescue::is_out(&reverse, message))
     {
         return None;
     }
@@ -181,22 +172,17 @@ fn weigh(
         begin_anew(pair);
         latch(reverse.index, now, Signal::Unreachable, reverse.pair);
     }
-    Some(())
+    if message.protocol != TCP {
+        return Some(Step::Undelivered);
+    }
+    rescue::has_other(&reverse, message).then_some(Step::Done(Verdict::OtherProtocol))
 }
 
 /// The backend that a packet was for which could not be delivered, and its service.
 #[inline(always)]
 pub(crate) fn addressee(message: &Unreachable) -> Option<Reverse> {
-    let mut key = ReverseKey {
-        address: message.destination,
-        port: message.destination_port,
-        protocol: message.protocol,
-        reserved: [0; 5],
-    };
-    service::reverse(&key).or_else(|| {
-        key.port = Be16::ZERO;
-        service::reverse(&key)
-    })
+    let (address, port) = (message.destination, message.destination_port);
+    service::addressee(address, port, message.protocol)
 }
 
 #[inline(always)]

@@ -7,17 +7,13 @@
 //! sent is shorter than what came.
 
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
-use failover_common::Be16;
 use failover_ebpf::{
-    frame::Frame as _,
+    ethernet::Ethernet,
     icmp::{self, Message},
     parse::{UDP, parse},
 };
 
 use crate::{context::Context, passive, rewrite, select, service};
-
-/// Offset of the type in the Ethernet header, bytes.
-const ETHERTYPE: usize = 12;
 
 /// Makes the news of a client's datagram that datagram. Returns 0 if it could not; then
 /// the frame is as it was.
@@ -32,25 +28,19 @@ fn unwrap(context: &mut Context) -> Option<()> {
     let Some(Message::Unreachable(message)) = icmp::parse(context) else {
         return None;
     };
-    if message.protocol != UDP || !message.is_whole {
+    // One hop to us, and one from us.
+    if message.protocol != UDP || !message.is_whole || message.hop_limit <= 2 {
         return None;
     }
     let reverse = passive::addressee(&message)?;
-    let port = if reverse.port == Be16::ZERO {
-        message.destination_port
-    } else {
-        reverse.port
-    };
+    let port = reverse.port_for(message.destination_port);
     // Without another one it would go to the same backend.
     let service = service::at(reverse.address, port, UDP)?;
     if !select::has_other(service, reverse.index) {
         return None;
     }
 
-    let macs: [[u8; 6]; 2] = context.load(0)?;
-    let ethertype: [u8; 2] = context.load(ETHERTYPE)?;
-    let tag_and_type: [u8; 6] = context.load(ETHERTYPE)?;
-    let tagged = message.l3 > ETHERTYPE + ethertype.len();
+    let ethernet = Ethernet::load(context, 0)?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
@@ -63,12 +53,7 @@ fn unwrap(context: &mut Context) -> Option<()> {
     }
     // From here on nothing fails: all of it was there before, and what was quoted was
     // looked at.
-    context.store(0, macs)?;
-    if tagged {
-        context.store(ETHERTYPE, tag_and_type)?;
-    } else {
-        context.store(ETHERTYPE, ethertype)?;
-    }
+    ethernet.store(context, message.l3)?;
     let packet = parse(context).ok()?;
     rewrite::destination(context, &packet, reverse.address, port).ok()
 }

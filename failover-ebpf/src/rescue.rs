@@ -9,8 +9,9 @@
 //! once, and the compiler leaves their arguments as they are.
 
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
-use failover_common::{Address, Be16, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Syn};
+use failover_common::{Address, Be16, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Service, Syn};
 use failover_ebpf::{
+    ethernet::Ethernet,
     frame::Frame as _,
     icmp::Unreachable,
     parse::{ACK, Packet, RST, SYN, TCP, parse},
@@ -46,11 +47,18 @@ impl Flow {
             client: packet.destination,
             client_port: packet.destination_port,
             vip: reverse.address,
-            vip_port: if reverse.port == Be16::ZERO {
-                packet.source_port
-            } else {
-                reverse.port
-            },
+            vip_port: reverse.port_for(packet.source_port),
+        }
+    }
+
+    /// Of the packet that was not delivered to the backend of `reverse`.
+    #[inline(always)]
+    fn undelivered(message: &Unreachable, reverse: &Reverse) -> Self {
+        Self {
+            client: message.source,
+            client_port: message.source_port,
+            vip: reverse.address,
+            vip_port: reverse.port_for(message.destination_port),
         }
     }
 
@@ -180,7 +188,7 @@ pub(crate) fn sent(slot: u32, index: u32) {
 
 #[inline(always)]
 fn write_down(context: &Context, packet: &Packet) -> Option<u32> {
-    if !packet.is_tcp(SYN) {
+    if !packet.is_tcp(SYN) || packet.has_expired() {
         return None;
     }
     match service::find(packet) {
@@ -212,7 +220,7 @@ fn write_down(context: &Context, packet: &Packet) -> Option<u32> {
     syn.window = [w0, w1];
     syn.flags = flags;
     syn.tos = packet.tos;
-    syn.hop_limit = context.load(packet.l3 + packet.hop_limit_offset())?;
+    syn.hop_limit = packet.hop_limit;
     #[expect(clippy::cast_possible_truncation, reason = "at most 40")]
     let options_len = (length - TCP_HEADER) as u8;
     syn.options_len = options_len;
@@ -283,11 +291,11 @@ fn is_late(context: &Context) -> Option<bool> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn reset(xdp: *mut xdp_md) -> u32 {
-    let context = &mut Context::new(XdpContext::new(xdp));
+    let context = &Context::new(XdpContext::new(xdp));
     let Ok(packet) = parse(context) else {
         return 0;
     };
-    u32::from(segment::reset(context, &packet).is_some())
+    u32::from(segment::reset(&mut context.anew(), &packet).is_some())
 }
 
 /// A backend refuses a connection. If the refusal belongs to a client's SYN, it
@@ -318,8 +326,7 @@ fn to_repeat(context: &Context) -> Option<u32> {
     }
     passive::refused(reverse);
     // Without another one it would go to the same backend, and come back for ever.
-    let service = service::at(flow.vip, flow.vip_port, TCP)?;
-    select::has_other(service, reverse.index).then_some(slot.index)
+    select::has_other(find(&flow)?, reverse.index).then_some(slot.index)
 }
 
 /// Makes a segment the SYN that `slot` remembers, as it came from the client;
@@ -336,7 +343,7 @@ fn write_again(context: &mut Context, slot: u32) -> Option<()> {
     let slot = Slot::take(slot)?;
     // What is missing is added in front: there is always room for that, while behind
     // a small frame there may be none.
-    let ethernet: [[u8; 6]; 3] = context.load(0)?;
+    let ethernet = Ethernet::load(context, 0)?;
     let missing = segment::room(packet).saturating_sub(context.length());
     #[expect(
         clippy::cast_possible_truncation,
@@ -348,29 +355,30 @@ fn write_again(context: &mut Context, slot: u32) -> Option<()> {
     if missing > 0 && unsafe { bpf_xdp_adjust_head(context.xdp.ctx, -missing) } != 0 {
         return None;
     }
-    // The MACs, a tag and the type; what of it is not Ethernet's is written over.
-    context.store(0, ethernet)?;
+    ethernet.store(context, packet.l3)?;
     segment::repeat(context, packet, slot.syn())
 }
 
 /// Whether the packet that was not delivered is a SYN that nobody has answered yet.
 #[inline(always)]
 pub(crate) fn is_out(reverse: &Reverse, message: &Unreachable) -> bool {
-    let flow = Flow {
-        client: message.source,
-        client_port: message.source_port,
-        vip: reverse.address,
-        vip_port: if reverse.port == Be16::ZERO {
-            message.destination_port
-        } else {
-            reverse.port
-        },
-    };
-    Slot::find(&flow).is_some_and(|slot| {
+    Slot::find(&Flow::undelivered(message, reverse)).is_some_and(|slot| {
         slot.syn().answered == 0
             && slot.syn().backend == reverse.index
             && slot.syn().sequence == message.sequence
     })
+}
+
+/// Whether the SYN that was not delivered can go to another backend.
+#[inline(always)]
+pub(crate) fn has_other(reverse: &Reverse, message: &Unreachable) -> bool {
+    find(&Flow::undelivered(message, reverse))
+        .is_some_and(|service| select::has_other(service, reverse.index))
+}
+
+#[inline(always)]
+fn find(flow: &Flow) -> Option<&'static Service> {
+    service::at(flow.vip, flow.vip_port, TCP)
 }
 
 #[inline(always)]

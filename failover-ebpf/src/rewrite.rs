@@ -5,9 +5,10 @@ use failover_common::{Address, Be16, Forward, Reverse, Service, Verdict};
 use failover_ebpf::{
     checksum::Difference,
     frame::Frame as _,
+    hop,
     parse::{
-        Family, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_SOURCE, IPV6_DESTINATION, IPV6_SOURCE,
-        Packet, UDP, checksum_offset,
+        Family, IPV4_DESTINATION, IPV4_SOURCE, IPV6_DESTINATION, IPV6_SOURCE, Packet, UDP,
+        checksum_offset,
     },
 };
 
@@ -25,6 +26,8 @@ pub(crate) fn to_backend(
     if service.forward == Forward::Nat as u8 {
         let port = choice.port_for(packet.destination_port);
         destination(context, packet, choice.backend().address, port)?;
+    } else {
+        hop(context, packet)?;
     }
     ethernet(context, next_hop)
 }
@@ -54,11 +57,7 @@ pub(crate) fn to_client(
     reverse: &Reverse,
     next_hop: &NextHop,
 ) -> Result<(), Verdict> {
-    let port = if reverse.port == Be16::ZERO {
-        packet.source_port
-    } else {
-        reverse.port
-    };
+    let port = reverse.port_for(packet.source_port);
     translate(
         context,
         packet,
@@ -81,7 +80,8 @@ struct Field {
     port: usize,
 }
 
-/// Replaces one address and port, and brings the checksums up to date (RFC 1624).
+/// Replaces one address and port, brings the checksums up to date (RFC 1624), and takes
+/// one from TTL or hop limit.
 #[inline(always)]
 fn translate(
     context: &mut Context,
@@ -93,17 +93,27 @@ fn translate(
     let address = match packet.family {
         Family::V4 => {
             let difference = Difference::none().v4(old.0.v4(), new.0.v4());
-            let at = packet.l3 + IPV4_CHECKSUM;
-            let checksum = context.load(at).ok_or(Verdict::Truncated)?;
-            store(context, at, difference.apply(checksum))?;
+            hop::take_v4(
+                context,
+                packet.l3,
+                packet.hop_limit,
+                packet.protocol,
+                difference,
+            )
+            .ok_or(Verdict::Truncated)?;
             store(context, packet.l3 + field.v4, new.0.v4())?;
             difference
         }
         Family::V6 => {
+            hop::take_v6(context, packet.l3, packet.hop_limit).ok_or(Verdict::Truncated)?;
             store(context, packet.l3 + field.v6, new.0.0)?;
             Difference::none().v6(old.0.0, new.0.0)
         }
     };
+    // The checksum is in the first fragment, and covers the whole datagram.
+    if packet.headless {
+        return Ok(());
+    }
     store(context, packet.l4 + field.port, new.1.0)?;
 
     let at = packet.l4 + checksum_offset(packet.protocol);
@@ -118,6 +128,24 @@ fn translate(
         updated = [0xff, 0xff];
     }
     store(context, at, updated)
+}
+
+/// One hop further, and nothing else. So does `dsr`, though only the MACs change: a
+/// backend that has lost the VIP sends the packet back to us, and nothing else would
+/// ever end that.
+#[inline(always)]
+pub(crate) fn hop(context: &mut Context, packet: &Packet) -> Result<(), Verdict> {
+    match packet.family {
+        Family::V4 => hop::take_v4(
+            context,
+            packet.l3,
+            packet.hop_limit,
+            packet.protocol,
+            Difference::none(),
+        ),
+        Family::V6 => hop::take_v6(context, packet.l3, packet.hop_limit),
+    }
+    .ok_or(Verdict::Truncated)
 }
 
 #[inline(always)]

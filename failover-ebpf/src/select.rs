@@ -39,6 +39,55 @@ impl Choice {
     }
 }
 
+/// The backend that serves, by the latch alone: for what is no traffic, and must
+/// neither count as any nor judge a lease.
+#[inline(always)]
+pub(crate) fn serving(service: &Service) -> Result<Choice, Verdict> {
+    chosen(unpack(current(service)))
+}
+
+/// A global function, as [`next`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn current(service: *const Service) -> u64 {
+    if service.is_null() {
+        return NONE;
+    }
+    // SAFETY: the verifier has made sure that a whole `Service` can be read there.
+    let service = unsafe { &*service };
+    let mut last = NONE;
+    for (position, entry) in service.backends.iter().enumerate() {
+        if position >= usize::from(service.len) {
+            break;
+        }
+        let Some(backend) = BACKENDS.get_ptr(entry.index) else {
+            continue;
+        };
+        if live(backend).holds() == 0 {
+            return pack(entry);
+        }
+        if lease::death(entry.index, unpack(last).0).is_later {
+            last = pack(entry);
+        }
+    }
+    last
+}
+
+/// The backend at `index`, for a packet that needs no port.
+#[inline(always)]
+pub(crate) fn known(index: u32) -> Result<Choice, Verdict> {
+    chosen((index, Be16::ZERO))
+}
+
+#[inline(always)]
+fn chosen((index, port): (u32, Be16)) -> Result<Choice, Verdict> {
+    Ok(Choice {
+        index,
+        port,
+        backend: BACKENDS.get_ptr(index).ok_or(Verdict::NoBackend)?,
+    })
+}
+
 /// Whether a backend other than the one at `index` looks eligible.
 #[inline(always)]
 pub(crate) fn has_other(service: &Service, index: u32) -> bool {
@@ -61,16 +110,13 @@ pub(crate) fn has_other(service: &Service, index: u32) -> bool {
 pub(crate) fn select(service: &Service, packet: &Packet) -> Result<Choice, Verdict> {
     let counted = service.passive != 0 && packet.is_tcp(SYN);
     let [first, ..] = &service.backends;
-    let (index, port) = if service.len != 0 && is_eligible(service, first, counted) {
-        (first.index, first.port)
-    } else {
-        unpack(next(service, u32::from(counted)))
-    };
-    Ok(Choice {
-        index,
-        port,
-        backend: BACKENDS.get_ptr(index).ok_or(Verdict::NoBackend)?,
-    })
+    chosen(
+        if service.len != 0 && is_eligible(service, first, counted) {
+            (first.index, first.port)
+        } else {
+            unpack(next(service, u32::from(counted)))
+        },
+    )
 }
 
 /// The first eligible backend, else the one held last, [packed](pack).

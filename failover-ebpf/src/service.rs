@@ -41,10 +41,16 @@ pub(crate) fn at(address: Address, port: Be16, protocol: u8) -> Option<&'static 
 /// Whose answer a packet is: the backend's own port first, then every port.
 #[inline(always)]
 pub(crate) fn answer(packet: &Packet) -> Option<Reverse> {
+    addressee(packet.source, packet.source_port, packet.protocol)
+}
+
+/// The entry of the backend at this address and port: its own port first, then every port.
+#[inline(always)]
+pub(crate) fn addressee(address: Address, port: Be16, protocol: u8) -> Option<Reverse> {
     let mut key = ReverseKey {
-        address: packet.source,
-        port: packet.source_port,
-        protocol: packet.protocol,
+        address,
+        port,
+        protocol,
         reserved: [0; 5],
     };
     if let Some(reverse) = reverse(&key) {
@@ -54,8 +60,9 @@ pub(crate) fn answer(packet: &Packet) -> Option<Reverse> {
     reverse(&key)
 }
 
+/// What the map has under `key`.
 #[inline(always)]
-fn service(key: &ServiceKey) -> Option<&'static Service> {
+pub(crate) fn service(key: &ServiceKey) -> Option<&'static Service> {
     let service = SERVICES.get_ptr(key)?;
     // SAFETY: the map is not preallocated: an entry that is replaced lives on
     // until the program that looked it up has ended (RCU).
@@ -63,7 +70,7 @@ fn service(key: &ServiceKey) -> Option<&'static Service> {
 }
 
 #[inline(always)]
-pub(crate) fn reverse(key: &ReverseKey) -> Option<Reverse> {
+fn reverse(key: &ReverseKey) -> Option<Reverse> {
     let reverse = REVERSE.get_ptr(key)?;
     // SAFETY: as in `service`.
     Some(unsafe { *reverse })

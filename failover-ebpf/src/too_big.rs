@@ -7,6 +7,7 @@ use crate::{
     checksum::Difference,
     frame::Frame,
     parse::{Family, Packet},
+    reply,
 };
 
 /// Bytes of the packet that are quoted. All of an answer over IPv4 should be within
@@ -58,16 +59,14 @@ impl Answer {
     /// answered.
     #[inline(always)]
     pub fn to<F: Frame + ?Sized>(frame: &F, packet: &Packet, mtu: u32) -> Option<Self> {
-        // RFC 1122, section 3.2.2: not to what was sent to more than one, nor to a
-        // source that is not one host.
-        let [first, ..]: [u8; 6] = frame.load(0)?;
-        if first & 1 != 0 || !is_host(packet) {
+        if !reply::is_answerable(frame, packet) {
             return None;
         }
         let flags: [u8; 2] = frame.load(packet.l3 + 6)?;
         let may = match packet.family {
-            // RFC 791, section 3.1: don't fragment.
-            Family::V4 => flags[0] & 0x40 != 0,
+            // RFC 791, section 3.1: don't fragment. RFC 1122, section 3.2.2: of fragments
+            // only the first.
+            Family::V4 => flags[0] & 0x40 != 0 && !packet.headless,
             Family::V6 => mtu >= IPV6_LEAST,
         };
         let quoted = usize::from(packet.total_length) >= QUOTE;
@@ -157,17 +156,6 @@ impl Answer {
         frame.store(self.l3 + 8, self.source)?;
         frame.store(self.l3 + 24, self.destination)?;
         frame.store(self.l3 + Family::V6.header(), [[2, 0, c0, c1], mtu])
-    }
-}
-
-/// Whether the source of a packet can be one host.
-#[inline(always)]
-fn is_host(packet: &Packet) -> bool {
-    match packet.family {
-        // "This" network, loopback, multicast, reserved and broadcast.
-        Family::V4 => !matches!(packet.source.v4()[0], 0 | 127 | 224..),
-        // Multicast; unspecified, loopback and IPv4 inside IPv6 begin with zeros.
-        Family::V6 => !matches!(packet.source.0[0], 0 | 0xff),
     }
 }
 

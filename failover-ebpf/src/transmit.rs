@@ -9,7 +9,10 @@ use aya_ebpf::{
     helpers::{bpf_fib_lookup as fib_lookup, bpf_redirect},
 };
 use failover_common::{Address, Backend, News, NewsKind, Verdict};
-use failover_ebpf::parse::{Family, Packet};
+use failover_ebpf::{
+    frame::Frame as _,
+    parse::{Family, Packet},
+};
 
 use crate::{context::Context, lease, maps::FIB};
 
@@ -104,12 +107,12 @@ pub(crate) fn to_client(context: &Context, packet: &Packet) -> Result<NextHop, V
             tell_next_hop_missing(fib);
             return Err(Verdict::ClientUnresolved);
         }
-        BPF_FIB_LKUP_RET_FRAG_NEEDED => return Err(Verdict::TooBig),
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => return Err(too_big(context, packet)),
         _ => return Err(Verdict::NoRoute),
     }
     // A tagged frame goes back by the trunk it came from: the route names the
     // VLAN device on top of it, which XDP cannot transmit to.
-    let ifindex = if packet.tagged {
+    let ifindex = if packet.is_tagged() {
         context.ingress_ifindex()
     } else {
         fib.ifindex
@@ -120,6 +123,21 @@ pub(crate) fn to_client(context: &Context, packet: &Packet) -> Result<NextHop, V
         src_mac: fib.smac,
     })
 }
+
+/// The stack tells the sender of a packet that is too long; but one that it would
+/// fragment itself it must not have, since that would be untranslated.
+#[inline(always)]
+fn too_big(context: &Context, packet: &Packet) -> Verdict {
+    let [flags] = context.load::<[u8; 1]>(packet.l3 + 6).unwrap_or([0]);
+    if packet.family == Family::V6 || flags & DONT_FRAGMENT != 0 {
+        Verdict::TooBigPassed
+    } else {
+        Verdict::TooBig
+    }
+}
+
+/// In the seventh byte of the IPv4 header (RFC 791, section 3.1).
+const DONT_FRAGMENT: u8 = 0x40;
 
 /// The verdict of a packet on its way to a backend.
 #[inline(always)]

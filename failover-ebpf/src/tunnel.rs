@@ -5,6 +5,7 @@
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use failover_common::{Backend, Forward, Verdict};
 use failover_ebpf::{
+    ethernet::Ethernet,
     frame::Frame as _,
     outer::{self, Inner, Tunnel},
     parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Packet, parse},
@@ -13,7 +14,7 @@ use failover_ebpf::{
 
 use crate::{
     context::Context,
-    lease,
+    datagram, lease,
     maps::{self, BACKENDS, TOLD},
     rewrite, transmit,
 };
@@ -76,19 +77,37 @@ impl Way {
     }
 }
 
+/// The packet, and whether it is a plain one; what is not was read by a detour.
+#[inline(always)]
+fn read(context: &Context) -> Result<(Packet, bool), Verdict> {
+    match parse(context) {
+        Err(verdict @ (Verdict::Fragment | Verdict::OtherProtocol)) => {
+            Ok((datagram::packet().ok_or(verdict)?, false))
+        }
+        parsed => Ok((parsed?, true)),
+    }
+}
+
 #[inline(always)]
 fn encapsulate(context: &mut Context, index: u32, forward: u8) -> Result<Verdict, Verdict> {
-    let packet = parse(context)?;
+    let (packet, is_plain) = read(context)?;
     let backend = BACKENDS.get_ptr(index).ok_or(Verdict::NoBackend)?;
     let next_hop = transmit::to_backend(backend)?;
     let Way { tunnel, room } = Way::to(backend, forward)?;
     if u32::from(packet.total_length) > room {
         return Err(Verdict::TunnelTooBig);
     }
-    let inner = Inner::of(context, &packet, &tunnel).ok_or(Verdict::Truncated)?;
-    let tag: [u8; 4] = context.load(12).ok_or(Verdict::Truncated)?;
+    let inner = Inner::of(context, &packet, &tunnel, is_plain).ok_or(Verdict::Truncated)?;
+    let ethernet = Ethernet::load(context, 0).ok_or(Verdict::Truncated)?;
     add_front(context, tunnel.overhead()).ok_or(Verdict::NoRoom)?;
-    put(context, &packet, &tunnel, &inner, tag).ok_or(Verdict::Truncated)?;
+    let ethertype = match tunnel.family {
+        Family::V4 => ETHERTYPE_IPV4,
+        Family::V6 => ETHERTYPE_IPV6,
+    };
+    ethernet
+        .store_as(context, packet.l3, ethertype)
+        .and_then(|()| outer::write(context, packet.l3, &tunnel, &inner))
+        .ok_or(Verdict::Truncated)?;
     rewrite::ethernet(context, &next_hop)?;
     maps::count_forwarded(index, context.length());
     Ok(transmit::forward(context, &next_hop))
@@ -107,29 +126,9 @@ fn add_front(context: &Context, bytes: usize) -> Option<()> {
     (unsafe { bpf_xdp_adjust_head(context.xdp.ctx, -bytes) } == 0).then_some(())
 }
 
-/// Writes everything in front of the packet but the MACs; `tag` is what followed them.
-#[inline(always)]
-fn put(
-    context: &mut Context,
-    packet: &Packet,
-    tunnel: &Tunnel,
-    inner: &Inner,
-    tag: [u8; 4],
-) -> Option<()> {
-    let ethertype = match tunnel.family {
-        Family::V4 => ETHERTYPE_IPV4,
-        Family::V6 => ETHERTYPE_IPV6,
-    };
-    if packet.tagged {
-        context.store(12, tag)?;
-    }
-    context.store(packet.l3 - 2, ethertype.to_be_bytes())?;
-    outer::write(context, packet.l3, tunnel, inner)
-}
-
 #[inline(always)]
 fn tell(context: &mut Context, index: u32, forward: u8) -> Option<()> {
-    let packet = parse(context).ok()?;
+    let (packet, _) = read(context).ok()?;
     let Way { room, .. } = Way::to(BACKENDS.get_ptr(index)?, forward).ok()?;
     let answer = too_big::Answer::to(context, &packet, room)?;
     let due = TOLD.get_ptr_mut(0)?;
@@ -137,11 +136,11 @@ fn tell(context: &mut Context, index: u32, forward: u8) -> Option<()> {
     if !too_big::is_due(unsafe { &mut *due }, lease::now()) {
         return None;
     }
-    let ethernet: [[u8; 6]; 3] = context.load(0)?;
+    let ethernet = Ethernet::load(context, 0)?;
     add_front(context, answer.headers())?;
     let length = answer.length();
     // A loss for good from here on, if that is refused: but nothing could be.
     context.cut(length)?;
-    context.store(0, ethernet)?;
+    ethernet.store(context, packet.l3)?;
     answer.write(context, context.sum(answer.quoted())?)
 }

@@ -85,11 +85,25 @@ pub(crate) unsafe fn ingress_ifindex(md: *const xdp_md) -> u32 {
     unsafe { word::ingress_ifindex(md) }
 }
 
+/// The same context, of which the compiler knows nothing: it asks anew where the frame
+/// begins and ends. What it concludes from earlier checks the verifier does not follow.
+#[inline(always)]
+pub(crate) fn anew(md: *mut xdp_md) -> *mut xdp_md {
+    word::anew(md)
+}
+
 #[cfg(target_arch = "bpf")]
 mod word {
     use core::arch::asm;
 
     use aya_ebpf::bindings::xdp_md;
+
+    #[inline(always)]
+    pub(super) fn anew(mut md: *mut xdp_md) -> *mut xdp_md {
+        // SAFETY: a register becomes what it is.
+        unsafe { asm!("{md} = {md}", md = inout(reg) md, options(nostack, preserves_flags)) };
+        md
+    }
 
     #[inline(always)]
     pub(super) unsafe fn ingress_ifindex(md: *const xdp_md) -> u32 {
@@ -148,6 +162,10 @@ mod word {
 #[cfg(not(target_arch = "bpf"))]
 mod word {
     use aya_ebpf::bindings::xdp_md;
+
+    pub(super) fn anew(md: *mut xdp_md) -> *mut xdp_md {
+        md
+    }
 
     pub(super) unsafe fn ingress_ifindex(md: *const xdp_md) -> u32 {
         // SAFETY: as promised.

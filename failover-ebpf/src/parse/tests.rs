@@ -34,19 +34,27 @@ fn tcp_v6_tagged() -> Vec<u8> {
     bytes(|out| step.write(out, b"payload").unwrap())
 }
 
+fn tcp_v6_twice_tagged() -> Vec<u8> {
+    let step = ethernet()
+        .double_vlan(6.try_into().unwrap(), 5.try_into().unwrap())
+        .ipv6([1; 16], [2; 16], 64)
+        .tcp(1000, 80, 7, 100);
+    bytes(|out| step.write(out, b"payload").unwrap())
+}
+
 /// `frame` with the byte at `at` replaced.
 fn with(mut frame: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
     frame[at] = byte;
     frame
 }
 
-fn packet_v6(tagged: bool) -> Packet {
-    let l3 = if tagged { 18 } else { 14 };
+fn packet_v6(tags: usize) -> Packet {
+    let l3 = 14 + 4 * tags;
     Packet {
         family: Family::V6,
-        tagged,
         protocol: TCP,
         tos: 0,
+        hop_limit: 64,
         total_length: 67,
         l3,
         l4: l3 + 40,
@@ -55,6 +63,7 @@ fn packet_v6(tagged: bool) -> Packet {
         source_port: Be16::new(1000),
         destination_port: Be16::new(80),
         flags: 0,
+        headless: false,
     }
 }
 
@@ -67,9 +76,9 @@ fn check(description: &str, frame: &[u8], expected: Result<Packet, Verdict>) {
 fn headers() {
     let v4 = Packet {
         family: Family::V4,
-        tagged: false,
         protocol: UDP,
         tos: 0,
+        hop_limit: 64,
         total_length: 35,
         l3: 14,
         l4: 34,
@@ -78,11 +87,39 @@ fn headers() {
         source_port: Be16::new(1000),
         destination_port: Be16::new(53),
         flags: 0,
+        headless: false,
     };
     check("IPv4 UDP", &udp_v4(), Ok(v4));
     check("with padding", &[udp_v4(), vec![0; 20]].concat(), Ok(v4));
-    check("IPv6 TCP", &tcp_v6(), Ok(packet_v6(false)));
-    check("one VLAN tag", &tcp_v6_tagged(), Ok(packet_v6(true)));
+    check("IPv6 TCP", &tcp_v6(), Ok(packet_v6(0)));
+    check("one VLAN tag", &tcp_v6_tagged(), Ok(packet_v6(1)));
+    check("two VLAN tags", &tcp_v6_twice_tagged(), Ok(packet_v6(2)));
+    check(
+        "two tags of one type",
+        &with(with(tcp_v6_twice_tagged(), 12, 0x81), 13, 0x00),
+        Ok(packet_v6(2)),
+    );
+    check(
+        "UDP length 7",
+        &with(udp_v4(), 39, 7),
+        Err(Verdict::Malformed),
+    );
+    check(
+        "UDP length beyond the packet",
+        &with(udp_v4(), 39, 16),
+        Err(Verdict::Malformed),
+    );
+    check("UDP length 8", &with(udp_v4(), 39, 8), Ok(v4));
+    check(
+        "data offset 4",
+        &with(tcp_v6(), 66, 0x40),
+        Err(Verdict::Malformed),
+    );
+    check(
+        "data offset beyond the packet",
+        &with(tcp_v6(), 66, 0x70),
+        Err(Verdict::Malformed),
+    );
     check("ARP", &with(udp_v4(), 13, 0x06), Err(Verdict::NotIp));
     check(
         "version 5",
@@ -147,7 +184,7 @@ proptest! {
 
 #[test]
 fn truncated_at_every_length() {
-    for frame in [udp_v4(), tcp_v6(), tcp_v6_tagged()] {
+    for frame in [udp_v4(), tcp_v6(), tcp_v6_tagged(), tcp_v6_twice_tagged()] {
         for length in 0..frame.len() {
             check("truncated", &frame[..length], Err(Verdict::Truncated));
         }

@@ -3,7 +3,8 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use failover_common::{Hold, Holds};
+use bytemuck::Zeroable as _;
+use failover_common::{Hold, Holds, Service, ServiceKey};
 
 use super::{Anchor, Backend, Controller, slots};
 use crate::{
@@ -99,6 +100,10 @@ impl Controller {
             let kept = kept.and_then(|kept| kept.backends.get(name));
             controller.recall(number, kept, now);
         }
+        let addresses = controller.config.services.iter().map(|s| s.address);
+        controller.desired.services.extend(
+            addresses.map(|address| (ServiceKey::of_address(address.into()), Service::zeroed())),
+        );
         for number in 0..controller.config.services.len() {
             let service = &controller.config.services[number];
             let kept = kept.and_then(|kept| kept.services.get(&service.name));

@@ -88,14 +88,15 @@ impl Rescue {
     }
 }
 
-/// The SYN as the client sent it, but to `to`. None: its options make no sense.
+/// The SYN as the client sent it, but to `to` and one hop further. None: its options make
+/// no sense.
 fn frame(syn: &Syn, to: IpAddr, port: Be16, macs: ([u8; 6], [u8; 6])) -> Option<Vec<u8>> {
     let (source, length) = (IpAddr::from(syn.client), usize::from(syn.options_len));
     let ip = match (source, to) {
         (IpAddr::V4(source), IpAddr::V4(to)) => {
             let mut ip = Ipv4Header::new(
                 0,
-                syn.hop_limit,
+                syn.hop_limit.saturating_sub(1),
                 IpNumber::TCP,
                 source.octets(),
                 to.octets(),
@@ -113,7 +114,7 @@ fn frame(syn: &Syn, to: IpAddr, port: Be16, macs: ([u8; 6], [u8; 6])) -> Option<
                 flow_label: Ipv6FlowLabel::ZERO,
                 payload_length: 0,
                 next_header: IpNumber::TCP,
-                hop_limit: syn.hop_limit,
+                hop_limit: syn.hop_limit.saturating_sub(1),
                 source: source.octets(),
                 destination: to.octets(),
             },
@@ -189,7 +190,7 @@ mod tests {
                 }
                 etherparse::NetSlice::Arp(_) => panic!("ARP"),
             };
-            assert_eq!((tos, hop_limit), (0x13, 33));
+            assert_eq!((tos, hop_limit), (0x13, 32));
             assert_eq!(tcp.checksum(), checksum.unwrap());
         }
     }

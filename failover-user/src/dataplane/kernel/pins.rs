@@ -88,7 +88,11 @@ pub(super) fn discard_incompatible(maps: &Path) -> Result<(), KernelError> {
     // Sizes of key and value in bytes, and the number of entries.
     let shape = |name| -> (usize, usize, usize) {
         match name {
-            "SERVICES" => (size_of::<ServiceKey>(), size_of::<Service>(), MAX_SERVICES),
+            "SERVICES" => (
+                size_of::<ServiceKey>(),
+                size_of::<Service>(),
+                2 * MAX_SERVICES,
+            ),
             "REVERSE" => (size_of::<ReverseKey>(), size_of::<Reverse>(), MAX_SERVICES),
             "BACKENDS" => (4, size_of::<Backend>(), MAX_BACKENDS),
             "PAIRS" => (4, size_of::<Pair>(), MAX_PAIRS),

@@ -1,0 +1,159 @@
+//! Fragments, and packets with IPv6 extension headers. The ports are in the first
+//! fragment of a datagram; `FRAGMENTS` keeps them for the later ones, with the backend
+//! that they must reach too.
+
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
+use failover_common::{Forward, Fragment, FragmentKey, Verdict};
+use failover_ebpf::{
+    extended::{self, Extended},
+    frame::Frame as _,
+    parse::Packet,
+};
+
+use crate::{
+    Step, answer,
+    context::Context,
+    maps::{self, EXTENDED, FRAGMENTS},
+    passive, rewrite, select, service, transmit,
+};
+
+/// The path of such a packet, in several functions: together they would take too much of
+/// the kernel's stack, and even so what was read is in a map.
+#[inline(always)]
+pub(crate) fn extended(xdp: *mut xdp_md) -> Step {
+    if let Some(verdict) = read(xdp) {
+        return Step::Done(verdict);
+    }
+    match to_backend(xdp) {
+        Step::Done(Verdict::NoService) => Step::Done(to_client(xdp)),
+        step => step,
+    }
+}
+
+/// Reads the packet. Returns the verdict on one that goes no further.
+#[inline(never)]
+fn read(xdp: *mut xdp_md) -> Option<Verdict> {
+    let context = &Context::new(XdpContext::new(xdp));
+    found().map_or(Some(Verdict::OtherProtocol), |found| {
+        extended::parse(context, found).err()
+    })
+}
+
+#[inline(always)]
+fn found() -> Option<&'static mut Extended> {
+    let found = EXTENDED.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own entry, and XDP programs do not interrupt each other. All zero
+    // is a value of this type, and nothing else was ever written there but values.
+    Some(unsafe { &mut *found })
+}
+
+#[inline(never)]
+fn to_backend(xdp: *mut xdp_md) -> Step {
+    let context = &mut Context::new(XdpContext::new(xdp));
+    match found().map(|found| on_to_backend(context, found)) {
+        Some(Ok(step)) => step,
+        Some(Err(verdict)) => Step::Done(verdict),
+        None => Step::Done(Verdict::OtherProtocol),
+    }
+}
+
+#[inline(always)]
+fn on_to_backend(context: &mut Context, found: &mut Extended) -> Result<Step, Verdict> {
+    let mut first_went_to = None;
+    if found.packet.headless
+        && let Some(first) = FRAGMENTS.get_ptr(found.key)
+    {
+        // SAFETY: the kernel may hand the entry to another datagram meanwhile. Then some
+        // words are of that one, and both are in a flood that loses fragments anyway.
+        let first = unsafe { *first };
+        found.packet.protocol = first.protocol;
+        found.packet.source_port = first.source_port;
+        found.packet.destination_port = first.destination_port;
+        first_went_to = Some(first.index);
+    }
+    let packet = &found.packet.bounded();
+    let (address, port) = (packet.destination, packet.destination_port);
+    let service = service::at(address, port, packet.protocol).ok_or(Verdict::NoService)?;
+    if packet.has_expired() {
+        return Ok(Step::Expired);
+    }
+    let choice = match first_went_to {
+        Some(index) => select::known(index)?,
+        None => select::select(service, packet)?,
+    };
+    if found.is_fragment {
+        remember(&found.key, packet, choice.index);
+    }
+    if Forward::is_tunnel(service.forward) {
+        return Ok(Step::Tunnel {
+            index: choice.index,
+            forward: service.forward,
+        });
+    }
+    let next_hop = transmit::to_backend(choice.backend)?;
+    rewrite::to_backend(context, packet, service, &choice, &next_hop)?;
+    maps::count_forwarded(choice.index, context.length());
+    Ok(Step::Done(transmit::forward(context, &next_hop)))
+}
+
+/// Sends an ICMP error by a tunnel, which finds what it cannot read itself in [`packet`].
+#[inline(always)]
+pub(crate) fn by_tunnel(message: &Packet, index: u32, forward: u8) -> Result<Step, Verdict> {
+    let found = found().ok_or(Verdict::OtherProtocol)?;
+    found.packet = *message;
+    Ok(Step::Tunnel { index, forward })
+}
+
+/// The packet that was read last.
+#[inline(always)]
+pub(crate) fn packet() -> Option<Packet> {
+    Some(found()?.packet.bounded())
+}
+
+/// Of a later fragment the ports are known by now.
+#[inline(never)]
+fn to_client(xdp: *mut xdp_md) -> Verdict {
+    let context = &mut Context::new(XdpContext::new(xdp));
+    match found().map(|found| on_to_client(context, found)) {
+        Some(Ok(verdict) | Err(verdict)) => verdict,
+        None => Verdict::OtherProtocol,
+    }
+}
+
+#[inline(always)]
+fn on_to_client(context: &mut Context, found: &mut Extended) -> Result<Verdict, Verdict> {
+    let packet = &found.packet.bounded();
+    let Some(reverse) = service::answer(packet) else {
+        if packet.headless {
+            return Err(Verdict::Fragment);
+        }
+        // An older datagram of the same number may have been for a service.
+        if found.is_fragment {
+            let _ = FRAGMENTS.remove(found.key);
+        }
+        return Err(Verdict::NoService);
+    };
+    if found.is_fragment {
+        remember(&found.key, packet, reverse.index);
+    }
+    passive::returned(&reverse, packet);
+    answer(context, packet, &reverse)
+}
+
+/// Keeps what a first fragment says. A table that is full forgets the datagram that was
+/// used least recently.
+#[inline(always)]
+fn remember(key: &FragmentKey, packet: &Packet, index: u32) {
+    if packet.headless {
+        return;
+    }
+    let first = Fragment {
+        source_port: packet.source_port,
+        destination_port: packet.destination_port,
+        index,
+        protocol: packet.protocol,
+        reserved: [0; 3],
+    };
+    // Without an entry the later ones are passed.
+    let _ = FRAGMENTS.insert(key, first, 0);
+}
