@@ -5,6 +5,7 @@ mod commands;
 mod failback;
 mod lease;
 mod network;
+mod packets;
 mod scale;
 mod standby;
 mod survival;

@@ -35,16 +35,11 @@ impl Control {
         } else {
             (1, 4)
         };
-        let lost = Frame {
-            vlan: None,
-            ..lost.clone()
-        };
-        let body = lost.bytes().split_off(lost.l3());
         Self {
             frame,
             kind,
             word: [0; 4],
-            body,
+            body: quote(lost),
         }
     }
 
@@ -64,4 +59,13 @@ impl Control {
         bytes.extend(&self.frame.padding);
         bytes
     }
+}
+
+/// `frame` from its IP header on.
+pub(crate) fn quote(frame: &Frame) -> Vec<u8> {
+    let frame = Frame {
+        vlan: None,
+        ..frame.clone()
+    };
+    frame.bytes().split_off(frame.l3())
 }

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
-    IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, PacketBuilderStep, TcpHeader,
-    TcpOptionElement,
+    Ethernet2Header, IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, PacketBuilderStep,
+    TcpHeader, TcpOptionElement,
 };
 
 /// TCP or UDP.
@@ -53,6 +53,8 @@ pub(crate) struct Frame {
     pub(crate) dst_mac: [u8; 6],
     /// VLAN of its tag.
     pub(crate) vlan: Option<u16>,
+    /// VLAN of a service tag in front of that (802.1ad).
+    pub(crate) outer_vlan: Option<u16>,
     pub(crate) protocol: Protocol,
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
@@ -82,6 +84,7 @@ impl Frame {
             src_mac: [6; 6],
             dst_mac: [8; 6],
             vlan: None,
+            outer_vlan: None,
             protocol,
             source,
             destination,
@@ -137,7 +140,11 @@ impl Frame {
 
     /// Where the IP header begins.
     pub(crate) fn l3(&self) -> usize {
-        if self.vlan.is_some() { 18 } else { 14 }
+        match (self.vlan, self.outer_vlan) {
+            (None, _) => 14,
+            (Some(_), None) => 18,
+            (Some(_), Some(_)) => 22,
+        }
     }
 
     /// Where the TCP or UDP header begins.
@@ -187,11 +194,20 @@ impl Frame {
     /// Everything in front of the transport header.
     pub(crate) fn until_ip(&self) -> PacketBuilderStep<IpHeaders> {
         let link = PacketBuilder::ethernet2(self.src_mac, self.dst_mac);
-        match self.vlan {
-            Some(id) => link
-                .single_vlan(id.try_into().expect("twelve bits"))
-                .ip(self.ip()),
-            None => link.ip(self.ip()),
+        self.behind_tags(link, self.ip())
+    }
+
+    /// Its tags, and `ip`.
+    pub(crate) fn behind_tags(
+        &self,
+        link: PacketBuilderStep<Ethernet2Header>,
+        ip: IpHeaders,
+    ) -> PacketBuilderStep<IpHeaders> {
+        let id = |id: u16| id.try_into().expect("twelve bits");
+        match (self.vlan, self.outer_vlan) {
+            (None, _) => link.ip(ip),
+            (Some(inner), None) => link.single_vlan(id(inner)).ip(ip),
+            (Some(inner), Some(outer)) => link.double_vlan(id(outer), id(inner)).ip(ip),
         }
     }
 

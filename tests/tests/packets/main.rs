@@ -10,6 +10,7 @@ mod killed;
 mod mortals;
 mod mutations;
 mod network;
+mod pieces;
 mod race;
 mod rows;
 mod selection;
@@ -136,17 +137,13 @@ fn is_cut(at: usize, length: usize) -> bool {
     at < 160 || at + 20 >= length || at.is_multiple_of(61)
 }
 
-/// What is cut is passed as it is, unless only padding was cut off.
+/// What is cut is passed or dropped as it is, unless only padding was cut off.
 fn check_truncated(world: &mut World, row: &Row, length: usize) -> Result<()> {
     let before = world.prepare(&row.before)?;
     let cut = &row.input[..length];
     let outcome = world.run(cut, row.ingress)?;
     if !mutations::is_whole(cut) {
-        ensure!(
-            outcome.verdict.action() == failover_common::Action::Pass,
-            "{:?}",
-            outcome.verdict
-        );
+        ensure!(!outcome.sent(), "{:?}", outcome.verdict);
         let events = world.events();
         ensure!(events.is_empty(), "told the agent {events:?}");
         world.ensure_changed(&before, &[], (0, 0))?;
@@ -160,6 +157,35 @@ fn check_truncated(world: &mut World, row: &Row, length: usize) -> Result<()> {
 #[test]
 fn any_mutation() -> Result<()> {
     in_world(mutations::check)
+}
+
+/// At most 100 within 100 ms on each CPU; the rest of a flood is dropped as it is.
+#[test]
+fn time_exceeded_is_bounded() -> Result<()> {
+    const FLOOD: u32 = 5_000;
+    let rows = rows::all();
+    let expired = rows
+        .iter()
+        .find(|row| row.verdict == Verdict::HopLimitAnswered);
+    let expired = expired.context("no row that is answered")?;
+    in_world(|world| {
+        let began = now_ns();
+        let mut answered = 0;
+        for _ in 0..FLOOD {
+            let outcome = world.run(&expired.input, expired.ingress)?;
+            match outcome.verdict {
+                Verdict::HopLimitAnswered => answered += 1,
+                verdict => ensure!(verdict == Verdict::HopLimitDropped, "{verdict:?}"),
+            }
+        }
+        let windows = (now_ns() - began) / 100_000_000 + 1;
+        let cpus = std::thread::available_parallelism()?.get() as u64;
+        ensure!(
+            (100..=100 * windows * cpus).contains(&answered),
+            "{answered} of {FLOOD} within {windows} windows"
+        );
+        Ok(())
+    })
 }
 
 #[test]

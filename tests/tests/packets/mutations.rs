@@ -13,14 +13,21 @@ use crate::rows::{self, Row};
 use crate::tunnel;
 use crate::world::{Outcome, World};
 
+/// Frames, unless [`CASES_VARIABLE`] says how many.
 const CASES: u32 = 5_000;
+
+/// Environment variable: a million takes some minutes.
+const CASES_VARIABLE: &str = "FAILOVER_MUTATIONS";
 
 /// Where the headers are: most flips should hit them.
 const HEADERS: usize = 64;
 
 pub(crate) fn check(world: &mut World) -> Result<()> {
+    let cases = std::env::var(CASES_VARIABLE)
+        .ok()
+        .map_or(Ok(CASES), |text| text.parse())?;
     let config = Config {
-        cases: CASES,
+        cases,
         failure_persistence: None,
         ..Config::default()
     };
@@ -48,7 +55,7 @@ pub(crate) fn check(world: &mut World) -> Result<()> {
         valid.get()
     );
     ensure!(
-        valid.get() > CASES as usize / 10,
+        valid.get() > cases as usize / 10,
         "the flips leave nothing to test"
     );
     Ok(())
@@ -123,9 +130,12 @@ fn check_one(world: &mut World, row: &Row, frame: &[u8]) -> Result<usize> {
 /// nothing else makes a frame shorter.
 fn quoted(outcome: &Outcome, frame: &[u8]) -> Option<Vec<u8>> {
     let taken = frame.len().checked_sub(outcome.frame.len())?;
-    let ethernet = if frame[12..14] == [0x81, 0] { 18 } else { 14 };
+    let ethernet = tunnel::l3(frame);
     // An answer of ours is shorter too.
-    let is_answer = outcome.verdict == Verdict::TunnelTooBigAnswered;
+    let is_answer = matches!(
+        outcome.verdict,
+        Verdict::TunnelTooBigAnswered | Verdict::HopLimitAnswered
+    );
     (taken > 0 && !is_answer).then(|| [&frame[..ethernet], &frame[ethernet + taken..]].concat())
 }
 
@@ -138,6 +148,7 @@ fn is_of_our_own(verdict: Verdict) -> bool {
             | Verdict::RescuedRedirect
             | Verdict::LateAnswer
             | Verdict::TunnelTooBigAnswered
+            | Verdict::HopLimitAnswered
     )
 }
 

@@ -1,14 +1,20 @@
 //! The table: what the program must do with which frame.
 
+mod control;
+mod extension;
 mod forwarded;
+mod fragments;
 mod heartbeat;
+mod hop;
 mod late;
 mod lease;
+mod lengths;
 mod passed;
 mod passive;
 mod rescue;
 mod returned;
 mod scene;
+mod tags;
 mod too_big;
 mod tunnel;
 
@@ -95,6 +101,12 @@ pub(crate) fn all() -> Vec<Row> {
         passive::rows(),
         tunnel::rows(),
         too_big::rows(),
+        hop::rows(),
+        fragments::rows(),
+        extension::rows(),
+        control::rows(),
+        lengths::rows(),
+        tags::rows(),
     ]
     .concat()
 }
@@ -116,16 +128,24 @@ fn request(family: Family, protocol: Protocol, port: u16) -> Frame {
     Frame::new(protocol, client(family), at(family, 1, VIP, port))
 }
 
-/// `frame` with the MACs of the way to `server`.
+/// `frame` with the MACs of the way to `server`, one hop further.
 fn towards(server: Server, frame: Frame) -> Frame {
-    frame.macs(mac(server.net, server.host), mac(server.net, 1))
+    further(frame).macs(mac(server.net, server.host), mac(server.net, 1))
 }
 
-/// `frame` with the MACs of the way to the client of net `net`; the VLAN of
-/// net 5 has the MAC of the interface it is on.
+/// A router takes one from TTL or hop limit.
+pub(crate) fn further(frame: Frame) -> Frame {
+    Frame {
+        hop_limit: frame.hop_limit - 1,
+        ..frame
+    }
+}
+
+/// `frame` with the MACs of the way to the client of net `net`, one hop further; the
+/// VLAN of net 5 has the MAC of the interface it is on.
 fn to_client(net: u8, frame: Frame) -> Frame {
     let own = if net == 5 { 1 } else { net };
-    frame.macs(mac(net, CLIENT), mac(own, 1))
+    further(frame).macs(mac(net, CLIENT), mac(own, 1))
 }
 
 /// The reset that answers a segment which acknowledges something (RFC 9293, section

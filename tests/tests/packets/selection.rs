@@ -88,7 +88,8 @@ fn check_one(world: &mut World, words: &[Words], order: &[(u8, u16)]) -> Result<
     let (verdict, frame) = match model(words, order) {
         Some((n, port)) => {
             let to = at(Family::V4, 2, 100 + n, port);
-            let sent = request.to(to).macs(mac(2, 100 + n), [0; 6]);
+            let mut sent = request.to(to).macs(mac(2, 100 + n), [0; 6]);
+            sent.hop_limit -= 1;
             (Verdict::ForwardedRedirect, sent)
         }
         None => (Verdict::NoBackend, request),

@@ -153,6 +153,10 @@ fn place_services(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> 
         let key = service_key(family, VIP, port as u16, protocol);
         maps.set_service(&key, &service(forward, &backends))?;
     }
+    for vip in [VIP, VIP_EVERY_PORT] {
+        let key = ServiceKey::of_address(ip(family, 1, vip).into());
+        maps.set_service(&key, &service(Forward::Nat, &[]))?;
+    }
     for (port, server) in [(0, STANDBY), (OWN_PORT, PRIMARY)] {
         let key = service_key(family, VIP_EVERY_PORT, port, protocol);
         let backends = one(server, 0);

@@ -1,7 +1,7 @@
 //! Packets inside others.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, ensure};
 use etherparse::{
@@ -11,8 +11,10 @@ use etherparse::{
 use failover_common::{Address, GUE_PORT, Verdict};
 use lab::Family;
 
+use crate::control::Control;
 use crate::frame::{Frame, Protocol};
 use crate::network::{FRONT, at, ip, mac};
+use crate::rows::further;
 use crate::services::{Port, VIP};
 use crate::world::{Server, World};
 
@@ -37,19 +39,48 @@ impl Tunnel {
 
     /// `input` on its way to the backend, every length and checksum by etherparse.
     pub(crate) fn carry(self, input: &Frame) -> Vec<u8> {
-        let inner = &input.bytes()[input.l3()..][..input.packet_length()];
-        let hash = hash(input);
+        let further = further(input.clone());
+        let inner = &further.bytes()[input.l3()..][..input.packet_length()];
+        let no_sum = input.protocol == Protocol::Udp && !input.checksum;
+        self.put(input, hash(input, input.protocol.number()), inner, no_sum)
+    }
+
+    /// `packet` on its way, which has the tags of `input` and is of its flow. No sum of it
+    /// can be known.
+    pub(crate) fn carry_odd(self, input: &Frame, packet: &[u8]) -> Vec<u8> {
+        self.put(input, hash(input, input.protocol.number()), packet, true)
+    }
+
+    /// `message`, one hop further: it has no ports.
+    pub(crate) fn carry_message(self, message: &Control) -> Vec<u8> {
+        let portless = |mut socket: SocketAddr| {
+            socket.set_port(0);
+            socket
+        };
+        let frame = further(message.frame.clone());
+        let frame = Frame {
+            source: portless(frame.source),
+            destination: portless(frame.destination),
+            ..frame
+        };
+        let number = if frame.source.is_ipv4() { 1 } else { 58 };
+        let l3 = frame.l3();
+        let hash = hash(&frame, number);
+        let bytes = Control {
+            frame: frame.clone(),
+            ..message.clone()
+        }
+        .bytes();
+        self.put(&frame, hash, &bytes[l3..], true)
+    }
+
+    fn put(self, input: &Frame, hash: u32, inner: &[u8], no_sum: bool) -> Vec<u8> {
         let link = PacketBuilder::ethernet2(
             mac(self.server.net, 1),
             mac(self.server.net, self.server.host),
         );
         let headers = self.ip(input.tos, hash);
-        let step = match input.vlan {
-            Some(id) => link
-                .single_vlan(id.try_into().expect("twelve bits"))
-                .ip(headers),
-            None => link.ip(headers),
-        };
+        let step = input.behind_tags(link, headers);
         let mut bytes = Vec::new();
 
         let written = if self.gue {
@@ -60,7 +91,6 @@ impl Tunnel {
             step.write(&mut bytes, protocol, inner)
         };
         written.expect("a frame that can be built");
-        let no_sum = input.protocol == Protocol::Udp && !input.checksum;
         if self.gue && (self.family == Family::V4 || no_sum) {
             let at = input.l3() + self.overhead() - 2;
             bytes[at..at + 2].fill(0);
@@ -103,7 +133,7 @@ impl Tunnel {
 
 /// What spreads the flows, once more: another director, and another version, must send
 /// a flow to the same receive queue.
-fn hash(frame: &Frame) -> u32 {
+fn hash(frame: &Frame, protocol: u8) -> u32 {
     let words = |address: IpAddr| {
         let address = Address::from(address);
         let [low, high] = address.0.as_chunks::<8>().0 else {
@@ -115,7 +145,7 @@ fn hash(frame: &Frame) -> u32 {
     let [d0, d1] = words(frame.destination.ip());
     let [source, destination] =
         [frame.source, frame.destination].map(|end| u64::from(end.port().swap_bytes()));
-    let last = (source | destination << 16) << 8 | u64::from(frame.protocol.number());
+    let last = (source | destination << 16) << 8 | u64::from(protocol);
     let factors = [
         0x6a09_e667_f3bc_c909_u64,
         0xbb67_ae85_84ca_a73b,
@@ -246,19 +276,46 @@ pub(crate) fn check_bound(world: &mut World) -> Result<()> {
     Ok(())
 }
 
+/// Where the packet of a frame begins.
+pub(crate) fn l3(frame: &[u8]) -> usize {
+    match [frame[12], frame[13], frame[16], frame[17]] {
+        [0x81, 0, 0x81, 0] | [0x88, 0xa8, 0x81, 0] => 22,
+        [0x81, 0, ..] | [0x88, 0xa8, ..] => 18,
+        _ => 14,
+    }
+}
+
+/// `packet` as `sent` should be: with one hop less, and a checksum that is right if it was.
+fn one_hop_further(packet: &[u8], sent: &[u8]) -> Result<Vec<u8>> {
+    let mut packet = packet.to_vec();
+    if packet[0] >> 4 == 6 {
+        packet[7] -= 1;
+        return Ok(packet);
+    }
+    let is_right = |bytes: &[u8]| -> Result<bool> {
+        let (header, _) = Ipv4Header::from_slice(bytes)?;
+        Ok(header.header_checksum == header.calc_header_checksum())
+    };
+    ensure!(
+        is_right(&packet)? == is_right(sent)?,
+        "the checksum of the packet"
+    );
+    packet[8] -= 1;
+    packet[10..12].copy_from_slice(&sent[10..12]);
+    Ok(packet)
+}
+
 /// Whether `sent` is `frame` inside another packet; then what is in front must be right.
 pub(crate) fn is_inside(frame: &[u8], sent: &[u8]) -> Result<bool> {
-    let l3 = if frame[12..14] == [0x81, 0] { 18 } else { 14 };
+    let l3 = l3(frame);
     let Some(overhead) = sent.len().checked_sub(frame.len()) else {
         return Ok(false);
     };
     if !matches!(overhead, 20 | 28 | 40 | 48) {
         return Ok(false);
     }
-    ensure!(
-        sent[l3 + overhead..] == frame[l3..],
-        "the packet itself changed"
-    );
+    let inner = one_hop_further(&frame[l3..], &sent[l3 + overhead..])?;
+    ensure!(sent[l3 + overhead..] == inner, "the packet itself changed");
     let (headers, udp) = match overhead {
         20 | 28 => {
             let (header, rest) = Ipv4Header::from_slice(&sent[l3..])?;

@@ -7,8 +7,8 @@ use lab::Family;
 use super::Row;
 use crate::frame::{Frame, Protocol};
 use crate::network::{at, ip};
-use crate::rows;
-use crate::tunnel::Tunnel;
+use crate::rows::{self, further};
+use crate::tunnel::{self, Tunnel};
 use crate::world::PRIMARY;
 
 /// Every row.
@@ -19,20 +19,27 @@ pub(super) fn all() -> Vec<Row> {
         .collect()
 }
 
-/// Whatever the director sends arrives as it was, with the MACs of the last hop.
+/// Whatever the director sends arrives as it sent it, with the MACs of the last hop. A
+/// second tag is for nobody but switches.
 fn carried() -> Vec<Row> {
     let of_director = rows::all().into_iter().filter(|row| {
         let overhead = row.output.len().saturating_sub(row.input.len());
         row.backend.is_some()
             && matches!(overhead, 20 | 28 | 40 | 48)
+            && tunnel::l3(&row.input) <= 18
             && row.before.earlier.is_empty()
             && row.before.entries.is_empty()
     });
-    let arrives = |row: rows::Row| Row {
-        output: [&row.output[..12], &row.input[12..]].concat(),
-        description: row.description,
-        input: row.output,
-        verdict: DecapVerdict::Decapsulated,
+    let arrives = |row: rows::Row| {
+        let l3 = tunnel::l3(&row.input);
+        let overhead = row.output.len() - row.input.len();
+        let packet = &row.output[l3 + overhead..];
+        Row {
+            output: [&row.output[..12], &row.input[12..l3], packet].concat(),
+            description: row.description,
+            input: row.output,
+            verdict: DecapVerdict::Decapsulated,
+        }
     };
     of_director.map(arrives).collect()
 }
@@ -212,7 +219,7 @@ fn congestion(outer: Family, gue: bool) -> Vec<Row> {
             }
             let marked = Frame {
                 tos: plain.tos | 3,
-                ..plain
+                ..further(plain)
             };
             let output = match verdict {
                 DecapVerdict::Decapsulated => [&input[..12], &marked.bytes()[12..]].concat(),

@@ -221,7 +221,7 @@ fn header_checksum_becomes_zero() -> Row {
     let sent = input
         .clone()
         .to(at(Family::V4, PRIMARY.net, PRIMARY.host, 2000));
-    input.identification = identification_for_zero(&sent);
+    input.identification = identification_for_zero(&towards(PRIMARY, sent));
     let row = row(
         "IPv4 header checksum computes to zero",
         &input,

@@ -7,7 +7,7 @@ use lab::Family;
 use super::{Row, client, kinds, request};
 use crate::frame::{Frame, Protocol};
 use crate::network::{BACK, FRONT, at};
-use crate::services::{Port, VIP};
+use crate::services::Port;
 use crate::world::{PRIMARY, STANDBY};
 
 pub(super) fn rows() -> Vec<Row> {
@@ -154,11 +154,6 @@ fn bad_v4(vlan: Option<u16>) -> Vec<Row> {
             Verdict::Truncated,
         ),
         (
-            "more fragments",
-            with(&udp, &[(6, 0x20)]),
-            Verdict::Fragment,
-        ),
-        (
             "the last fragment",
             with(&udp, &[(7, 0x01)]),
             Verdict::Fragment,
@@ -212,14 +207,14 @@ fn bad_v6(vlan: Option<u16>) -> Vec<Row> {
             Verdict::Truncated,
         ),
         (
-            "a fragment header",
+            "a late fragment over IPv6",
             with(&udp, &[(6, 44)]),
-            Verdict::OtherProtocol,
+            Verdict::Fragment,
         ),
         (
-            "hop-by-hop options",
+            "hop-by-hop options beyond the packet",
             with(&udp, &[(6, 0)]),
-            Verdict::OtherProtocol,
+            Verdict::Malformed,
         ),
     ]
     .into_iter()
@@ -233,12 +228,12 @@ fn other_protocols() -> Vec<Row> {
     let link = || PacketBuilder::ethernet2([6; 6], [8; 6]);
     let mut v4 = Vec::new();
     link()
-        .ipv4([10, 1, 0, 9], [10, 1, 0, VIP], 64)
+        .ipv4([10, 1, 0, 9], [10, 1, 0, 1], 64)
         .icmpv4_echo_request(1, 2)
         .write(&mut v4, b"ping")
         .expect("a frame that can be built");
     let mut v6 = Vec::new();
-    let [from, to] = [9, VIP].map(|host| {
+    let [from, to] = [9, 1].map(|host| {
         let mut address = [0; 16];
         (address[0], address[3], address[15]) = (0xfd, 1, host);
         address
@@ -256,8 +251,8 @@ fn other_protocols() -> Vec<Row> {
         7,
     ));
     [
-        ("ping to the VIP over IPv4", FRONT, v4),
-        ("ping to the VIP over IPv6", FRONT, v6),
+        ("ping to the director over IPv4", FRONT, v4),
+        ("ping to the director over IPv6", FRONT, v6),
         ("SCTP", FRONT, with(&udp, &[(9, 132)])),
         ("UDP-Lite", FRONT, with(&udp, &[(9, 136)])),
         ("SCTP from a backend", BACK, with(&answer, &[(9, 132)])),

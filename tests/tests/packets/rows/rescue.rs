@@ -114,7 +114,7 @@ fn shapes(family: Family) -> Vec<Row> {
         to_the_second(
             "numbers of zeros",
             &scene(|syn| {
-                (syn.tos, syn.hop_limit, syn.tcp.sequence, syn.tcp.window) = (0, 1, 0, 0);
+                (syn.tos, syn.hop_limit, syn.tcp.sequence, syn.tcp.window) = (0, 2, 0, 0);
             }),
             identity,
         ),

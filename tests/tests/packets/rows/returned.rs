@@ -192,14 +192,23 @@ fn no_way(family: Family, protocol: Protocol) -> Vec<Row> {
 }
 
 /// To the client behind the small MTU.
-fn sizes(family: Family, protocol: Protocol) -> [Row; 2] {
+fn sizes(family: Family, protocol: Protocol) -> Vec<Row> {
     let with_payload = |length| Frame {
         payload: vec![7; length],
         ..plain(family, protocol, at(family, 3, CLIENT, 40_000))
     };
     let headers = with_payload(0).bytes().len() - 14;
     let most = THIN_MTU - headers;
-    [
+    let too_long = with_payload(most + 1);
+    let mut may_be_cut = too_long.bytes();
+    may_be_cut[too_long.l3() + 6] = 0;
+    let may_be_cut = Row::unchanged(
+        format!("answer longer than the MTU, may be fragmented: {protocol:?}"),
+        ingress(PRIMARY),
+        may_be_cut,
+        Verdict::TooBig,
+    );
+    let mut rows = vec![
         plain_row(
             format!("answer as long as the MTU: {family:?} {protocol:?}"),
             family,
@@ -209,10 +218,12 @@ fn sizes(family: Family, protocol: Protocol) -> [Row; 2] {
         Row::unchanged(
             format!("answer longer than the MTU: {family:?} {protocol:?}"),
             ingress(PRIMARY),
-            with_payload(most + 1).bytes(),
-            Verdict::TooBig,
+            too_long.bytes(),
+            Verdict::TooBigPassed,
         ),
-    ]
+    ];
+    rows.extend((family == Family::V4).then_some(may_be_cut));
+    rows
 }
 
 /// Health checks come from an address of this host's.

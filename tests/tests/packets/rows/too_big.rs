@@ -35,6 +35,12 @@ pub(super) fn rows() -> Vec<Row> {
             rows.push(answered(what, &plain, mtu));
             let what = format!("tagged, too long: {family:?} {protocol:?} {port:?}");
             rows.push(answered(what, &tagged, mtu));
+            let two_tags = Frame {
+                outer_vlan: Some(6),
+                ..tagged
+            };
+            let what = format!("two tags, too long: {family:?} {protocol:?} {port:?}");
+            rows.push(answered(what, &two_tags, mtu));
         }
     }
     rows.extend(not_answered());
@@ -46,10 +52,7 @@ fn answered(what: String, input: &Frame, mtu: usize) -> Row {
     let (vip, client) = (input.destination.ip(), input.source.ip());
     let link = PacketBuilder::ethernet2(input.dst_mac, input.src_mac);
     let ip = headers(vip, client);
-    let step = match input.vlan {
-        Some(id) => link.single_vlan(id.try_into().expect("twelve bits")).ip(ip),
-        None => link.ip(ip),
-    };
+    let step = input.behind_tags(link, ip);
     let quote = &input.bytes()[input.l3()..][..QUOTE];
     let mut bytes = Vec::new();
     let written = match client {

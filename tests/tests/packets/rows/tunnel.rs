@@ -3,10 +3,13 @@
 use failover_common::Verdict;
 use lab::Family;
 
-use super::{Row, kinds, request};
+use super::{Row, further, kinds, request};
+use crate::before::{Before, Earlier};
+use crate::control::Control;
 use crate::frame::{ACK, Frame, PSH, Protocol};
-use crate::network::FRONT;
-use crate::services::Port;
+use crate::network::{CLIENT, FRONT, at};
+use crate::pieces::{DESTINATION_OPTIONS, fragments, options, with_headers};
+use crate::services::{Port, VIP};
 use crate::tunnel::Tunnel;
 use crate::world::{HAIRPIN, NARROW, PRIMARY, Server};
 
@@ -47,11 +50,14 @@ pub(super) fn rows() -> Vec<Row> {
         rows.push(row("hairpin", &frame, tunnel, Verdict::ForwardedTx));
         rows.extend(unresolved(family, protocol));
     }
-    for family in Family::ALL {
-        for (port, tunnel) in tunnels(family) {
+    for (number, family) in (0..).zip(Family::ALL) {
+        for (id, (port, tunnel)) in (2000 + number * 100..).zip(tunnels(family)) {
             rows.extend(checksums(family, port, tunnel));
+            rows.extend(pieces(family, port, tunnel, id));
+            rows.extend(errors(family, port, tunnel));
         }
     }
+    rows.extend(extension_headers());
     rows
 }
 
@@ -110,6 +116,14 @@ fn shapes(
             },
         ),
         (
+            "two tags",
+            Frame {
+                vlan: Some(5),
+                outer_vlan: Some(6),
+                ..plain.clone()
+            },
+        ),
+        (
             "padding",
             Frame {
                 payload: vec![],
@@ -125,7 +139,7 @@ fn shapes(
             },
         ),
         (
-            "the last hop, which is ours to count and not the tunnel's",
+            "the last hop but one: ours is the last",
             Frame {
                 hop_limit: 2,
                 ..plain.clone()
@@ -169,6 +183,83 @@ fn checksums(family: Family, port: Port, tunnel: Tunnel) -> Vec<Row> {
         tunnel,
         Verdict::ForwardedRedirect,
     )]
+}
+
+/// Pieces of a datagram: all of one flow.
+fn pieces(family: Family, port: Port, tunnel: Tunnel, id: u32) -> Vec<Row> {
+    let input = request(family, Protocol::Udp, port as u16).sized(1000);
+    let sent = fragments(&further(input.clone()), id, &[400]);
+    let came = fragments(&input, id, &[400]);
+    (0..came.len())
+        .map(|piece| {
+            let earlier = came[..piece]
+                .iter()
+                .map(|first| Earlier::Frame(FRONT, first.clone(), Verdict::ForwardedRedirect));
+            Row {
+                before: Before {
+                    earlier: earlier.collect(),
+                    ..Before::default()
+                },
+                output: tunnel.carry_odd(&input, &sent[piece][input.l3()..]),
+                backend: Some(tunnel.server.index(tunnel.family)),
+                ..Row::unchanged(
+                    format!("piece {piece}: {family:?} {port:?}"),
+                    FRONT,
+                    came[piece].clone(),
+                    Verdict::ForwardedRedirect,
+                )
+            }
+        })
+        .collect()
+}
+
+/// About what a backend has sent to a client: as it is, to who serves now.
+fn errors(family: Family, port: Port, tunnel: Tunnel) -> Vec<Row> {
+    let client = at(family, 1, CLIENT, 40_000);
+    let answer = Frame::new(Protocol::Udp, at(family, 1, VIP, port as u16), client);
+    let too_big = Control {
+        kind: match family {
+            Family::V4 => (3, 4),
+            Family::V6 => (2, 0),
+        },
+        word: [0, 0, 5, 0x14],
+        ..Control::unreachable(
+            Frame::new(Protocol::Udp, client, at(family, 1, VIP, 0)),
+            &answer,
+        )
+    };
+    vec![Row {
+        output: tunnel.carry_message(&too_big),
+        backend: Some(tunnel.server.index(tunnel.family)),
+        ..Row::unchanged(
+            format!("an ICMP error: {family:?} {port:?}"),
+            FRONT,
+            too_big.bytes(),
+            Verdict::ForwardedRedirect,
+        )
+    }]
+}
+
+fn extension_headers() -> Vec<Row> {
+    let family = Family::V6;
+    let headers = [options(DESTINATION_OPTIONS, 1)];
+    tunnels(family)
+        .into_iter()
+        .map(|(port, tunnel)| {
+            let input = request(family, Protocol::Tcp, port as u16);
+            let sent = with_headers(&further(input.clone()), &headers);
+            Row {
+                output: tunnel.carry_odd(&input, &sent[input.l3()..]),
+                backend: Some(tunnel.server.index(tunnel.family)),
+                ..Row::unchanged(
+                    format!("an extension header: {port:?}"),
+                    FRONT,
+                    with_headers(&input, &headers),
+                    Verdict::ForwardedRedirect,
+                )
+            }
+        })
+        .collect()
 }
 
 fn unresolved(family: Family, protocol: Protocol) -> Vec<Row> {

@@ -158,15 +158,28 @@ fn forged(family: Family, port: u16) -> Vec<Row> {
     }
     forged
         .into_iter()
-        .map(|(what, ingress, input)| Row {
-            ingress,
-            ..row(
-                &format!("forged, {what}"),
-                family,
-                before(asked(family, port)),
-                &input,
-                Verdict::OtherProtocol,
-            )
+        .map(|(what, ingress, input)| {
+            // What it quotes a client could have sent, had it not the director's address.
+            let is_served = port != PORT || what == "to the other";
+            let verdict = match (what, family) {
+                ("to the other" | "a segment" | "too big" | "from another address", _)
+                | ("with IP options" | "a fragment", Family::V4)
+                    if is_served =>
+                {
+                    Verdict::ForThisHost
+                }
+                _ => Verdict::OtherProtocol,
+            };
+            Row {
+                ingress,
+                ..row(
+                    &format!("forged, {what}"),
+                    family,
+                    before(asked(family, port)),
+                    &input,
+                    verdict,
+                )
+            }
         })
         .collect()
 }

@@ -196,7 +196,7 @@ fn forged(family: Family) -> Vec<Row> {
             let mut input = honest.bytes();
             input[byte] |= 0x20;
             let before = before(entry(family, KIND));
-            rows.push(row(what, family, before, input, Verdict::Fragment));
+            rows.push(row(what, family, before, input, Verdict::OtherProtocol));
         }
     }
     rows

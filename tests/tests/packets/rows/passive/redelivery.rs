@@ -3,13 +3,13 @@
 use failover_common::{Hold, Signal, Verdict};
 use lab::Family;
 
-use super::unreachable::{lost, message};
+use super::unreachable::{lost, message, told_death};
 use crate::before::{Before, Earlier};
 use crate::control::Control;
 use crate::frame::{Frame, Protocol, payload_for_zero};
 use crate::mortals::{ACROSS, ALONE, EVERY_PORT, FIRST, Offer, PASSIVE, SECOND, THIRD, THREE};
 use crate::rows::scene::Scene;
-use crate::rows::{Row, ingress, towards};
+use crate::rows::{Row, further, ingress, towards};
 use crate::state::{Change, Entry};
 use crate::world::Server;
 
@@ -29,7 +29,7 @@ fn news(scene: &Scene, from: Server, lost: &Frame) -> Control {
     }
 }
 
-/// It becomes `lost` again, but to `to`.
+/// It becomes `lost` again, but to `to`, and has come two hops further: to us, and from us.
 fn again(
     what: &str,
     scene: &Scene,
@@ -45,8 +45,9 @@ fn again(
     let (index, pair) = (scene.index(from), scene.pair(from));
     let output = Frame {
         vlan: input.frame.vlan,
+        outer_vlan: input.frame.outer_vlan,
         padding: input.frame.padding.clone(),
-        ..towards(to, lost.clone().to(scene.socket(to)))
+        ..towards(to, further(lost.clone().to(scene.socket(to))))
     };
     Row {
         before,
@@ -88,6 +89,8 @@ fn redelivered(family: Family) -> Vec<Row> {
     };
     let mut tagged = honest.clone();
     tagged.frame.vlan = Some(5);
+    let mut two_tags = tagged.clone();
+    two_tags.frame.outer_vlan = Some(6);
     let mut padded = honest.clone();
     padded.frame.padding = vec![0xee; 7];
     let by_a_router = Control {
@@ -103,10 +106,14 @@ fn redelivered(family: Family) -> Vec<Row> {
         plain("as much as is quoted", family, PASSIVE, |lost| {
             lost.payload = (0..520_u32).map(|n| n.to_le_bytes()[0]).collect();
         }),
+        plain("the last hop that is enough", family, PASSIVE, |lost| {
+            lost.hop_limit = 3;
+        }),
         plain("a checksum of zero", family, PASSIVE, |lost| {
             lost.payload = payload_for_zero(lost);
         }),
         with("a tag", &tagged),
+        with("two tags", &two_tags),
         with("bytes behind the packet", &padded),
         with("says a router", &by_a_router),
     ];
@@ -142,24 +149,17 @@ fn in_turn(family: Family) -> Row {
     )
 }
 
-/// The first one is dead, but the message goes on to the stack as it is.
+/// The first one is dead, but the message goes on to the client.
 fn not(family: Family) -> Vec<Row> {
-    let row = |what: &str, scene: &Scene, before: Before, input: &Control| Row {
-        before,
-        changes: vec![Change::shown(
-            scene.index(FIRST),
-            Signal::Unreachable,
-            scene.pair(FIRST),
-        )],
-        ..Row::unchanged(
-            format!("no redelivery: {what}: {family:?}"),
-            ingress(FIRST),
-            input.bytes(),
-            Verdict::OtherProtocol,
-        )
-    };
     let scene = Scene::new(family, PASSIVE);
     let lost = lost(&scene, Protocol::Udp, FIRST);
+    let row_about = |what: &str, scene: &Scene, before: Before, input: &Control, lost: &Frame| {
+        let what = format!("no redelivery: {what}");
+        told_death(&what, scene, before, input, lost)
+    };
+    let row = |what: &str, scene: &Scene, before: Before, input: &Control| {
+        row_about(what, scene, before, input, &lost)
+    };
     let honest = news(&scene, FIRST, &lost);
     let plain = || scene.before(vec![]);
     // RFC 4884: where the quote ends, and what follows is not the datagram's.
@@ -180,6 +180,15 @@ fn not(family: Family) -> Vec<Row> {
         Family::V6 => (4, 7),
     };
     short.body[at..at + 2].copy_from_slice(&length.to_be_bytes());
+    // It goes further than its hops allow.
+    let mut far = honest.clone();
+    far.body[match family {
+        Family::V4 => 8,
+        Family::V6 => 7,
+    }] = 2;
+    let mut wrong_length = honest.clone();
+    let udp = wrong_length.body.len() - 12;
+    wrong_length.body[udp + 4..udp + 6].copy_from_slice(&13_u16.to_be_bytes());
     let alone = Scene::new(family, ALONE);
     let of_alone = self::lost(&alone, Protocol::Udp, FIRST);
     let held = Entry {
@@ -191,11 +200,19 @@ fn not(family: Family) -> Vec<Row> {
         row("a quote that is cut", &scene, plain(), &cut),
         row("padding is no quote", &scene, plain(), &cut_but_padded),
         row("half a UDP header", &scene, plain(), &short),
+        row("too far", &scene, plain(), &far),
         row(
+            "a UDP header that says more",
+            &scene,
+            plain(),
+            &wrong_length,
+        ),
+        row_about(
             "nobody else",
             &alone,
             alone.before(vec![]),
             &news(&alone, FIRST, &of_alone),
+            &of_alone,
         ),
         row(
             "nobody else is eligible",

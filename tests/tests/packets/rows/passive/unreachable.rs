@@ -1,18 +1,18 @@
 //! "Unreachable", from a backend or on its behalf: a sign of death, if it is about a
-//! packet that is out. What of it can be delivered to another backend is in
-//! `redelivery`; here the quote is cut, as routers do (RFC 792), and the message goes on
-//! to the stack.
+//! packet that is out. It goes on to the client, unless it is about a SYN that another
+//! backend can have. What of it can be delivered to another backend is in `redelivery`;
+//! here the quote is cut, as routers do (RFC 792).
 
 use failover_common::{HeartbeatKind, Signal, Verdict};
 use lab::Family;
 
 use crate::before::{Before, Earlier};
-use crate::control::Control;
+use crate::control::{Control, quote};
 use crate::frame::{Frame, Protocol};
-use crate::mortals::{FIRST, LEASED, Offer, PASSIVE, SECOND};
+use crate::mortals::{ALONE, FIRST, LEASED, Offer, PASSIVE, SECOND};
 use crate::network::{BACK, FRONT, at, mac};
-use crate::rows::Row;
 use crate::rows::scene::Scene;
+use crate::rows::{Row, to_client};
 use crate::state::{Change, Entry};
 use crate::world::Server;
 
@@ -53,6 +53,53 @@ pub(super) fn message(scene: &Scene, server: Server, by: u8, lost: &Frame) -> Co
     message
 }
 
+/// What the client gets of it: from the VIP, about what it sent there. What was changed
+/// of the quote stays so.
+fn translated(scene: &Scene, input: &Control, lost: &Frame) -> Control {
+    let quoted = quote(lost).into_iter().zip(&input.body);
+    let mut body = quote(&lost.clone().to(scene.syn.destination));
+    body.truncate(input.body.len());
+    for (byte, (before, changed)) in body.iter_mut().zip(quoted) {
+        if before != *changed {
+            *byte = *changed;
+        }
+    }
+    Control {
+        frame: to_client(1, input.frame.clone().from(scene.syn.destination)),
+        body,
+        ..input.clone()
+    }
+}
+
+/// It goes on to the client, and shows nothing.
+fn told(what: &str, scene: &Scene, before: Before, input: &Control, lost: &Frame) -> Row {
+    let server = scene
+        .offer
+        .backends
+        .iter()
+        .find(|server| scene.socket(**server) == lost.destination);
+    Row {
+        verdict: Verdict::ReturnedRedirect,
+        output: translated(scene, input, lost).bytes(),
+        backend: server.map(|server| scene.index(*server)),
+        ..nothing(what, scene, before, input)
+    }
+}
+
+/// It goes on to the client, and shows that [`FIRST`] is dead.
+pub(super) fn told_death(
+    what: &str,
+    scene: &Scene,
+    before: Before,
+    input: &Control,
+    lost: &Frame,
+) -> Row {
+    Row {
+        changes: death(what, scene, Before::default(), input).changes,
+        ..told(what, scene, before, input, lost)
+    }
+}
+
 fn nothing(what: &str, scene: &Scene, before: Before, input: &Control) -> Row {
     let description = format!("unreachable: {what}: {:?}", scene.family);
     let verdict = Verdict::OtherProtocol;
@@ -79,8 +126,8 @@ fn datagrams(family: Family) -> Vec<Row> {
     let mut tagged = honest.clone();
     tagged.frame.vlan = Some(5);
     // The client's port is one that heartbeats come from.
-    let by_range = lost.clone().from(at(family, 1, 9, 61_009));
-    let by_range = message(&scene, FIRST, FIRST.host, &by_range);
+    let from_range = lost.clone().from(at(family, 1, 9, 61_009));
+    let by_range = message(&scene, FIRST, FIRST.host, &from_range);
     let of_segments = Entry {
         kind: HeartbeatKind::TcpSyn,
         port: scene.socket(FIRST).port(),
@@ -101,31 +148,34 @@ fn datagrams(family: Family) -> Vec<Row> {
     let mut to_the_vip = honest.clone();
     to_the_vip.frame.destination = scene.syn.destination;
     let off = Scene::new(family, LEASED);
-    let of_off = message(
-        &off,
-        FIRST,
-        FIRST.host,
-        &self::lost(&off, Protocol::Udp, FIRST),
-    );
+    let lost_off = self::lost(&off, Protocol::Udp, FIRST);
+    let of_off = message(&off, FIRST, FIRST.host, &lost_off);
     let mut rows = vec![
-        death("a datagram", &scene, plain(), &honest),
-        death(
+        told_death("a datagram", &scene, plain(), &honest, &lost),
+        told_death(
             "a datagram, says a router",
             &scene,
             plain(),
             &message(&scene, FIRST, 1, &lost),
+            &lost,
         ),
-        death("a datagram, a tag", &scene, plain(), &tagged),
-        death(
+        told_death(
             "a datagram from a port of heartbeats",
             &scene,
             Before::entries(&[of_segments]),
             &by_range,
+            &from_range,
         ),
-        nothing("of a port, says a router", &scene, plain(), &of_a_port),
+        told(
+            "of a port, says a router",
+            &scene,
+            plain(),
+            &of_a_port,
+            &lost,
+        ),
         nothing("for the VIP, not the client", &scene, plain(), &to_the_vip),
-        nothing("from another neighbour", &scene, plain(), &neighbour),
-        nothing("from the other backend's", &scene, plain(), &others),
+        told("from another neighbour", &scene, plain(), &neighbour, &lost),
+        told("from the other backend's", &scene, plain(), &others, &lost),
         nothing(
             "about a port without a service",
             &scene,
@@ -138,15 +188,25 @@ fn datagrams(family: Family) -> Vec<Row> {
             plain(),
             &message(&scene, FIRST, FIRST.host, &swapped),
         ),
-        nothing("off", &off, off.before(vec![]), &of_off),
+        told("off", &off, off.before(vec![]), &of_off, &lost_off),
     ];
     rows.push(Row {
         ingress: FRONT,
-        ..nothing("by another interface", &scene, plain(), &honest)
+        verdict: Verdict::ReturnedTx,
+        ..told("by another interface", &scene, plain(), &honest, &lost)
+    });
+    // It goes back by the trunk that it came by.
+    rows.push(Row {
+        verdict: Verdict::ReturnedTx,
+        ..told_death("a datagram, a tag", &scene, plain(), &tagged, &lost)
     });
     // Once for each time the hold is set.
-    let again = vec![Earlier::Frame(BACK, honest.bytes(), Verdict::OtherProtocol)];
-    rows.push(nothing("again", &scene, scene.before(again), &honest));
+    let again = vec![Earlier::Frame(
+        BACK,
+        honest.bytes(),
+        Verdict::ReturnedRedirect,
+    )];
+    rows.push(told("again", &scene, scene.before(again), &honest, &lost));
     rows
 }
 
@@ -168,22 +228,22 @@ fn segments(family: Family) -> Vec<Row> {
         Earlier::Entry(Entry::new(FIRST, family)),
     ];
     let off = Scene::new(family, LEASED);
-    let of_off = message(
-        &off,
-        FIRST,
-        FIRST.host,
-        &self::lost(&off, Protocol::Tcp, FIRST),
-    );
+    let lost_off = self::lost(&off, Protocol::Tcp, FIRST);
+    let of_off = message(&off, FIRST, FIRST.host, &lost_off);
+    let other_number = lost.clone().numbers(0, 0);
+    let alone = Scene::new(family, ALONE);
+    let lost_alone = self::lost(&alone, Protocol::Tcp, FIRST);
     let other_client = lost.clone().from(at(family, 1, 9, 40_001));
     let twice = |name: &str, offer: Offer| {
         let scene = Scene::new(family, offer);
         let lost = self::lost(&scene, Protocol::Tcp, SECOND);
         let message = message(&scene, FIRST, FIRST.host, &lost);
-        nothing(
+        told(
             name,
             &scene,
             scene.before(vec![scene.syn_to(FIRST)]),
             &message,
+            &lost,
         )
     };
     vec![
@@ -194,65 +254,99 @@ fn segments(family: Family) -> Vec<Row> {
             syn(),
             &message(&scene, FIRST, 1, &lost),
         ),
-        nothing("no SYN is out", &scene, scene.before(vec![]), &honest),
-        nothing(
+        told(
+            "no SYN is out",
+            &scene,
+            scene.before(vec![]),
+            &honest,
+            &lost,
+        ),
+        told(
             "another number",
             &scene,
             syn(),
-            &about(&lost.clone().numbers(0, 0)),
+            &about(&other_number),
+            &other_number,
         ),
-        nothing("another client's", &scene, syn(), &about(&other_client)),
-        nothing(
+        told(
+            "another client's",
+            &scene,
+            syn(),
+            &about(&other_client),
+            &other_client,
+        ),
+        told(
             "a SYN that was accepted",
             &scene,
             scene.before(vec![scene.syn_to(FIRST), accepted]),
             &honest,
+            &lost,
         ),
-        nothing(
+        told(
             "a SYN that another one has",
             &scene,
             scene.before(moved),
             &honest,
+            &lost,
         ),
-        nothing(
+        told(
             "a SYN, off",
             &off,
             off.before(vec![off.syn_to(FIRST)]),
             &of_off,
+            &lost_off,
+        ),
+        told_death(
+            "a SYN that no other one can have",
+            &alone,
+            alone.before(vec![alone.syn_to(FIRST)]),
+            &message(&alone, FIRST, FIRST.host, &lost_alone),
+            &lost_alone,
         ),
         twice("a SYN to the other one", PASSIVE),
     ]
 }
 
-/// Which messages count (RFC 792, RFC 4443).
+/// Types and codes.
+type Kinds = &'static [(u8, u8)];
+
+/// Which messages count, and which others are told (RFC 792, RFC 4443).
 fn messages(family: Family) -> Vec<Row> {
     let scene = Scene::new(family, PASSIVE);
     let lost = lost(&scene, Protocol::Udp, FIRST);
-    let (kind, count, other): (u8, &[u8], &[(u8, u8)]) = match family {
+    let (kind, count): (u8, &[u8]) = match family {
+        Family::V4 => (3, &[0, 1, 2, 3, 9, 10, 13]),
+        Family::V6 => (1, &[0, 1, 3, 4]),
+    };
+    let (others, no_errors): (Kinds, Kinds) = match family {
+        // The size, a source route, the time is over, a parameter; the source's quench,
+        // a redirect, echoes, and an error of the other family.
         Family::V4 => (
-            3,
-            &[0, 1, 2, 3, 9, 10, 13],
-            // The size, a source route, a redirect, the time is over, echoes.
-            &[(3, 4), (3, 5), (5, 1), (11, 0), (8, 0), (0, 0), (1, 4)],
+            &[(3, 4), (3, 5), (11, 0), (11, 1), (12, 0)],
+            &[(4, 0), (5, 1), (8, 0), (0, 0), (1, 4), (2, 0)],
         ),
         Family::V6 => (
-            1,
-            &[0, 1, 3, 4],
-            &[(1, 2), (1, 5), (2, 0), (3, 0), (128, 0), (129, 0), (3, 3)],
+            &[(1, 2), (1, 5), (2, 0), (3, 0), (4, 1)],
+            &[(128, 0), (129, 0), (137, 0), (11, 0), (12, 0)],
         ),
     };
     let with = |kind| Control {
         kind,
+        word: [0, 0, 5, 0x14],
         ..message(&scene, FIRST, FIRST.host, &lost)
     };
     let before = || scene.before(vec![]);
     let counted = count.iter().map(|&code| {
         let what = format!("code {code}");
-        death(&what, &scene, before(), &with((kind, code)))
+        told_death(&what, &scene, before(), &with((kind, code)), &lost)
     });
-    let others = other.iter().map(|&kind| {
+    let others = others.iter().map(|&kind| {
         let what = format!("{kind:?} is another matter");
+        told(&what, &scene, before(), &with(kind), &lost)
+    });
+    let no_errors = no_errors.iter().map(|&kind| {
+        let what = format!("{kind:?} is no error");
         nothing(&what, &scene, before(), &with(kind))
     });
-    counted.chain(others).collect()
+    counted.chain(others).chain(no_errors).collect()
 }
