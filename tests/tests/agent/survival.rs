@@ -3,9 +3,9 @@
 use std::{fs, net::SocketAddr, path::Path, thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{Family, Options, Stream};
+use lab::{Family, Options, Stream, wait};
 
-use crate::world::{PORT, World, layouts};
+use crate::world::{PORT, SOON, World, layouts};
 
 /// Requests a second of the steady stream.
 const RATE: u32 = 2000;
@@ -114,8 +114,12 @@ fn detach_leaves_nothing() -> Result<()> {
         let done = detach(&world)?;
         ensure!(done.status.success(), "{done:?}");
         ensure!(!pins.exists(), "pins are left in {}", pins.display());
+        // The kernel frees a link a moment after its last pin.
+        wait::until(SOON, "no program is left", || {
+            ip(&world, &["-details", "address", "show"])
+                .is_ok_and(|left| !left.contains("prog/xdp"))
+        })?;
         let left = ip(&world, &["-details", "address", "show"])?;
-        ensure!(!left.contains("prog/xdp"), "a program is left:\n{left}");
         for family in Family::ALL {
             let vip = world.lab.vip(family).to_string();
             ensure!(!left.contains(&format!("{vip}/")), "{vip} is left:\n{left}");
