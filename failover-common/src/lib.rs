@@ -16,6 +16,7 @@ mod fragment;
 mod lease;
 mod pair;
 mod service;
+mod stage;
 mod syn;
 mod verdict;
 
@@ -31,13 +32,14 @@ pub use service::{
     Forward, GUE_PORT, MAX_BACKENDS_PER_SERVICE, Reverse, ReverseKey, Service, ServiceBackend,
     ServiceKey,
 };
+pub use stage::Stage;
 pub use syn::{MAX_OPTIONS, SYN_WAYS, Syn};
 pub use verdict::{Action, Verdict};
 
 /// Version of the map layout. Raised by every change of a type in this crate
 /// or of what a field means: pinned maps of another layout are replaced, never
 /// read.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 /// Most backends an agent can hold: the size of the `BACKENDS` map.
 pub const MAX_BACKENDS: usize = 4096;

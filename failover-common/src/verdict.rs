@@ -78,6 +78,8 @@ pub enum Verdict {
     TooBigPassed = 31,
     /// Passed: IPv6 extension headers of a kind or a number that we do not walk.
     ExtensionHeaders = 32,
+    /// Passed: the program that should go on with it is not there. Nobody has seen one.
+    NoStage = 33,
 }
 
 /// What becomes of a packet with a verdict.
@@ -97,7 +99,7 @@ pub enum Action {
 
 impl Verdict {
     /// Every verdict, at the index that is its number.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::ForwardedTx,
         Self::ForwardedRedirect,
         Self::ReturnedTx,
@@ -131,6 +133,7 @@ impl Verdict {
         Self::HopLimitPassed,
         Self::TooBigPassed,
         Self::ExtensionHeaders,
+        Self::NoStage,
     ];
 
     /// How many there are: the size of the `VERDICTS` map.
@@ -161,7 +164,8 @@ impl Verdict {
             | Self::ForwardingDisabled
             | Self::HopLimitPassed
             | Self::TooBigPassed
-            | Self::ExtensionHeaders => Action::Pass,
+            | Self::ExtensionHeaders
+            | Self::NoStage => Action::Pass,
             Self::Truncated
             | Self::Malformed
             | Self::HopLimitDropped
@@ -212,6 +216,7 @@ impl Verdict {
             Self::HopLimitPassed => "hop_limit_passed",
             Self::TooBigPassed => "too_big_passed",
             Self::ExtensionHeaders => "extension_headers",
+            Self::NoStage => "no_stage",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! ICMP: what it says about our backends, what it says to others about packets of a
 //! service, and what we say ourselves.
 //!
-//! Every function that the entry calls is a detour of its own; see `main`.
+//! Every function that the entry calls is a detour of its own; see `detour`.
 
 use aya_ebpf::{
     bindings::xdp_md,
@@ -20,10 +20,10 @@ use failover_ebpf::{
 use crate::{
     Step,
     context::Context,
-    datagram, heartbeat,
+    heartbeat,
     lease::now,
     maps::{self, EXCEEDED, REPORT},
-    passive, rewrite, select, service, transmit,
+    passive, rewrite, select, service, transmit, tunnel,
 };
 
 /// Most "time exceeded" that a CPU makes within [`WINDOW`] (RFC 1812, section 4.3.2.8):
@@ -136,7 +136,7 @@ fn on_to_backend(context: &mut Context, report: &Report) -> Result<Step, Verdict
     let service = service_of(report).ok_or(Verdict::OtherProtocol)?;
     let choice = select::serving(service)?;
     if Forward::is_tunnel(service.forward) {
-        return datagram::by_tunnel(message, choice.index, service.forward);
+        return tunnel::hand(message, false, choice.index, service.forward);
     }
     let next_hop = transmit::to_backend(choice.backend)?;
     if service.forward == Forward::Nat as u8 {

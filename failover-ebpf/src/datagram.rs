@@ -11,10 +11,12 @@ use failover_ebpf::{
 };
 
 use crate::{
-    Step, answer,
+    Step,
     context::Context,
     maps::{self, EXTENDED, FRAGMENTS},
-    passive, rewrite, select, service, transmit,
+    passive,
+    path::answer,
+    rewrite, select, service, transmit, tunnel,
 };
 
 /// The path of such a packet, in several functions: together they would take too much of
@@ -85,29 +87,12 @@ fn on_to_backend(context: &mut Context, found: &mut Extended) -> Result<Step, Ve
         remember(&found.key, packet, choice.index);
     }
     if Forward::is_tunnel(service.forward) {
-        return Ok(Step::Tunnel {
-            index: choice.index,
-            forward: service.forward,
-        });
+        return tunnel::hand(packet, false, choice.index, service.forward);
     }
     let next_hop = transmit::to_backend(choice.backend)?;
     rewrite::to_backend(context, packet, service, &choice, &next_hop)?;
     maps::count_forwarded(choice.index, context.length());
     Ok(Step::Done(transmit::forward(context, &next_hop)))
-}
-
-/// Sends an ICMP error by a tunnel, which finds what it cannot read itself in [`packet`].
-#[inline(always)]
-pub(crate) fn by_tunnel(message: &Packet, index: u32, forward: u8) -> Result<Step, Verdict> {
-    let found = found().ok_or(Verdict::OtherProtocol)?;
-    found.packet = *message;
-    Ok(Step::Tunnel { index, forward })
-}
-
-/// The packet that was read last.
-#[inline(always)]
-pub(crate) fn packet() -> Option<Packet> {
-    Some(found()?.packet.bounded())
 }
 
 /// Of a later fragment the ports are known by now.

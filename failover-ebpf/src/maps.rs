@@ -4,15 +4,17 @@
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_fib_lookup},
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use failover_common::{
     Backend, BackendCounters, Counter, Fragment, FragmentKey, MAX_BACKENDS, MAX_FRAGMENTS,
-    MAX_PAIRS, MAX_SERVICES, MAX_SYNS, News, Pair, Reverse, ReverseKey, Service, ServiceKey,
+    MAX_PAIRS, MAX_SERVICES, MAX_SYNS, News, Pair, Reverse, ReverseKey, Service, ServiceKey, Stage,
     Strikes, Syn, Verdict,
 };
 use failover_ebpf::{extended::Extended, quote::Report};
+
+use crate::tunnel::Handed;
 
 // Not preallocated: a preallocated entry is handed out again the moment it is
 // replaced, while a packet may still be reading it.
@@ -67,6 +69,14 @@ pub(crate) static FIB: PerCpuArray<bpf_fib_lookup, 1> = PerCpuArray::new();
 /// When the next client may be told that its packet is too big; see `too_big`.
 #[btf_map]
 pub(crate) static TOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// The packet that goes on to a tunnel.
+#[btf_map]
+pub(crate) static HANDED: PerCpuArray<Handed, 1> = PerCpuArray::new();
+
+/// The programs behind the entry; the agent puts them in before the entry is attached.
+#[btf_map]
+pub(crate) static STAGES: ProgramArray<{ Stage::COUNT }> = ProgramArray::new();
 
 /// Makes the places in `SYNS` unpredictable; the agent puts a random number here.
 #[unsafe(no_mangle)]

@@ -1,6 +1,6 @@
 //! Stages 4 and 5 of a tunnel: the packet goes to its backend inside another one, as
-//! it is. A detour, because it needs room in front, which unmakes every pointer into
-//! the frame.
+//! it is. A program of its own, because it needs room in front, which unmakes every
+//! pointer into the frame.
 
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use failover_common::{Backend, Forward, Verdict};
@@ -8,31 +8,81 @@ use failover_ebpf::{
     ethernet::Ethernet,
     frame::Frame as _,
     outer::{self, Inner, Tunnel},
-    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Packet, parse},
+    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Packet},
     too_big,
 };
 
 use crate::{
+    Step,
     context::Context,
-    datagram, lease,
-    maps::{self, BACKENDS, TOLD},
+    lease,
+    maps::{self, BACKENDS, HANDED, TOLD},
     rewrite, transmit,
 };
 
-/// Sends a packet to the backend at `index` by a tunnel.
+/// A packet that is to go by a tunnel, and to which end.
+pub(crate) struct Handed {
+    packet: Packet,
+    /// It is no fragment, and neither ICMP nor behind extension headers.
+    is_plain: bool,
+    /// A [`Forward`].
+    forward: u8,
+    /// Index of the backend.
+    index: u32,
+}
+
+/// Hands a packet over, as it was read, to be sent to the backend at `index`.
+#[inline(always)]
+pub(crate) fn hand(
+    packet: &Packet,
+    is_plain: bool,
+    index: u32,
+    forward: u8,
+) -> Result<Step, Verdict> {
+    let handed = HANDED.get_ptr_mut(0).ok_or(Verdict::NoBackend)?;
+    // SAFETY: this CPU's own entry, and XDP programs do not interrupt each other.
+    unsafe {
+        *handed = Handed {
+            packet: *packet,
+            is_plain,
+            forward,
+            index,
+        }
+    };
+    Ok(Step::Tunnel)
+}
+
+#[inline(always)]
+fn handed() -> Option<Handed> {
+    let handed = HANDED.get_ptr(0)?;
+    // SAFETY: as in `hand`, which has written it a moment ago.
+    let handed = unsafe { &*handed };
+    Some(Handed {
+        packet: handed.packet.bounded(),
+        ..*handed
+    })
+}
+
+/// Sends the packet that was handed over, or answers it if it is too long.
+#[inline(always)]
+pub(crate) fn send(xdp: *mut xdp_md) -> Verdict {
+    match forward(xdp) {
+        Verdict::TunnelTooBig => answer(xdp),
+        verdict => verdict,
+    }
+}
+
 #[inline(never)]
-pub(crate) fn send(xdp: *mut xdp_md, index: u32, forward: u8) -> Verdict {
+fn forward(xdp: *mut xdp_md) -> Verdict {
     let context = &mut Context::new(XdpContext::new(xdp));
-    match encapsulate(context, index, forward) {
+    match encapsulate(context) {
         Ok(verdict) | Err(verdict) => verdict,
     }
 }
 
-/// Answers a packet that is too long for its tunnel, if it may be answered.
 #[inline(never)]
-pub(crate) fn answer(xdp: *mut xdp_md, index: u32, forward: u8) -> Verdict {
-    let context = &mut Context::new(XdpContext::new(xdp));
-    match tell(context, index, forward) {
+fn answer(xdp: *mut xdp_md) -> Verdict {
+    match tell(&mut Context::new(XdpContext::new(xdp))) {
         Some(()) => Verdict::TunnelTooBigAnswered,
         None => Verdict::TunnelTooBig,
     }
@@ -77,20 +127,14 @@ impl Way {
     }
 }
 
-/// The packet, and whether it is a plain one; what is not was read by a detour.
 #[inline(always)]
-fn read(context: &Context) -> Result<(Packet, bool), Verdict> {
-    match parse(context) {
-        Err(verdict @ (Verdict::Fragment | Verdict::OtherProtocol)) => {
-            Ok((datagram::packet().ok_or(verdict)?, false))
-        }
-        parsed => Ok((parsed?, true)),
-    }
-}
-
-#[inline(always)]
-fn encapsulate(context: &mut Context, index: u32, forward: u8) -> Result<Verdict, Verdict> {
-    let (packet, is_plain) = read(context)?;
+fn encapsulate(context: &mut Context) -> Result<Verdict, Verdict> {
+    let Handed {
+        packet,
+        is_plain,
+        forward,
+        index,
+    } = handed().ok_or(Verdict::NoBackend)?;
     let backend = BACKENDS.get_ptr(index).ok_or(Verdict::NoBackend)?;
     let next_hop = transmit::to_backend(backend)?;
     let Way { tunnel, room } = Way::to(backend, forward)?;
@@ -127,8 +171,13 @@ fn add_front(context: &Context, bytes: usize) -> Option<()> {
 }
 
 #[inline(always)]
-fn tell(context: &mut Context, index: u32, forward: u8) -> Option<()> {
-    let (packet, _) = read(context).ok()?;
+fn tell(context: &mut Context) -> Option<()> {
+    let Handed {
+        packet,
+        forward,
+        index,
+        ..
+    } = handed()?;
     let Way { room, .. } = Way::to(BACKENDS.get_ptr(index)?, forward).ok()?;
     let answer = too_big::Answer::to(context, &packet, room)?;
     let due = TOLD.get_ptr_mut(0)?;

@@ -1,15 +1,17 @@
-//! The data path in the kernel: the program, its maps and its links, and the
+//! The data path in the kernel: the programs, their maps and links, and the
 //! pins by which they outlive the agent.
 //!
 //! ```text
-//! PIN_PATH/program            the program
-//! PIN_PATH/layout-N/MAP       the maps, N is failover_common::LAYOUT
+//! PIN_PATH/program            the program that is attached
+//! PIN_PATH/stages-ID          the map of those that it goes on to
+//! PIN_PATH/layout-N/MAP       the other maps, N is failover_common::LAYOUT
 //! PIN_PATH/links/INTERFACE    the links
 //! ```
 //!
-//! A new agent loads its own program onto the maps it finds, brings them up to
+//! A new agent loads its own programs onto the maps it finds, brings them up to
 //! date, and only then replaces the program in the links (`BPF_LINK_UPDATE`): at
-//! no moment is there an interface without a program or a program without maps.
+//! no moment is there an interface without a program or a program without maps. Its
+//! stages are a map of their own, so that each program goes on to what it was built with.
 
 mod attach;
 pub mod decap;
@@ -26,11 +28,11 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData, MapInfo, RingBuf},
+    maps::{HashMap, Map, MapData, MapInfo, ProgramArray, RingBuf},
     programs::{Xdp, links::PinnedLink, loaded_programs},
 };
 use aya_log::EbpfLogger;
-use failover_common::{Service, ServiceKey};
+use failover_common::{Service, ServiceKey, Stage};
 use log::{info, warn};
 use thiserror::Error;
 
@@ -43,7 +45,9 @@ pub use self::{
 
 use self::{
     maps::failed,
-    pins::{create_directory, discard_incompatible, list, maps_directory, mount_bpf_fs, remove},
+    pins::{
+        STAGES, create_directory, discard_incompatible, list, maps_directory, mount_bpf_fs, remove,
+    },
 };
 use super::{MapError, State};
 use crate::config;
@@ -93,6 +97,8 @@ pub struct Kernel {
     /// Id of the map `BACKENDS`.
     backends: u32,
     pin_path: PathBuf,
+    /// Pin of the map `STAGES`; none: not loaded yet.
+    stages: Option<PathBuf>,
     links: BTreeMap<String, PinnedLink>,
     _lock: std::fs::File,
 }
@@ -128,21 +134,42 @@ impl Kernel {
             ebpf,
             backends: backends.id(),
             pin_path: pin_path.to_owned(),
+            stages: None,
             links: BTreeMap::new(),
             _lock: lock,
         })
     }
 
-    /// Loads the program onto the maps. The kernel takes its time to verify it: some
+    /// Loads the programs onto the maps. The kernel takes its time to verify them: some
     /// hundred milliseconds where it is busy.
     ///
     /// # Errors
     ///
-    /// The kernel refuses the program.
+    /// The kernel refuses a program, or a pin cannot be made.
     pub fn load(&mut self) -> Result<(), KernelError> {
-        self.program()?
-            .load()
-            .map_err(|error| KernelError::Load(chain(&error)))
+        let refused = |error: &dyn std::error::Error| KernelError::Load(chain(error));
+        self.program()?.load().map_err(|error| refused(&error))?;
+        for stage in Stage::ALL {
+            let program = xdp(&mut self.ebpf, stage.program())?;
+            program.load().map_err(|error| refused(&error))?;
+        }
+        let map = take_map(&mut self.ebpf, "STAGES")?;
+        let Map::ProgramArray(data) = &map else {
+            return Err(KernelError::Load("STAGES holds no programs".to_owned()));
+        };
+        let id = data.info().map_err(|error| refused(&error))?.id();
+        let mut stages = ProgramArray::try_from(map).map_err(|error| refused(&error))?;
+        for stage in Stage::ALL {
+            let program = xdp(&mut self.ebpf, stage.program())?.fd();
+            stages
+                .set(stage as u32, program.map_err(|error| refused(&error))?, 0)
+                .map_err(|error| refused(&error))?;
+        }
+        // The kernel empties such a map when neither a process nor a pin has it.
+        let pin = self.pin_path.join(format!("{STAGES}{id}"));
+        stages.pin(&pin).map_err(|error| refused(&error))?;
+        self.stages = Some(pin);
+        Ok(())
     }
 
     /// Whether the loaded program with this id works on our maps: an earlier agent's.
@@ -195,7 +222,7 @@ impl Kernel {
     }
 
     /// Removes links of interfaces that are no longer ours, maps of other
-    /// layouts, and pins the program in place of the last one's.
+    /// layouts and programs, and pins the program in place of the last one's.
     ///
     /// # Errors
     ///
@@ -213,6 +240,10 @@ impl Kernel {
             let name = entry.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with("layout-") && entry != ours {
                 warn!("{}: state of another version was replaced", entry.display());
+                remove(&entry)?;
+            }
+            // No link has their programs any more.
+            if name.starts_with(STAGES) && Some(&entry) != self.stages.as_ref() {
                 remove(&entry)?;
             }
         }

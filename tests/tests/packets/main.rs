@@ -50,8 +50,9 @@ fn the_table() -> Result<()> {
         Ok(())
     })?;
     for verdict in Verdict::ALL {
-        // It takes another frame, not another packet: `a_tunnel_needs_room_in_front`.
-        let elsewhere = verdict == Verdict::NoRoom;
+        // These take more than another packet: `a_tunnel_needs_room_in_front`,
+        // `a_stage_that_is_not_there`.
+        let elsewhere = matches!(verdict, Verdict::NoRoom | Verdict::NoStage);
         ensure!(
             elsewhere || rows.iter().any(|row| row.verdict == verdict),
             "no row for {verdict:?}"
@@ -206,6 +207,28 @@ fn tunnels_spread_flows() -> Result<()> {
 #[test]
 fn a_tunnel_needs_room_in_front() -> Result<()> {
     in_world(tunnel::check_room)
+}
+
+#[test]
+fn a_stage_that_is_not_there() -> Result<()> {
+    in_world(|world| {
+        let rows = rows::all();
+        let row_of = |verdict| {
+            let row = rows.iter().find(|row| row.verdict == verdict);
+            row.with_context(|| format!("no row for {verdict:?}"))
+        };
+        let (echo, plain) = (row_of(Verdict::EchoAnswered)?, row_of(Verdict::NoService)?);
+        world.remove_stages()?;
+        for (row, verdict) in [(echo, Verdict::NoStage), (plain, Verdict::NoService)] {
+            let outcome = world.run(&row.input, row.ingress)?;
+            ensure!(
+                outcome.verdict == verdict && outcome.frame == row.input,
+                "{}: {outcome:?}",
+                row.description
+            );
+        }
+        Ok(())
+    })
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{Array, Map, MapData, RingBuf};
+use aya::maps::{Array, Map, MapData, ProgramArray, RingBuf};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use bytemuck::Zeroable as _;
 use failover_common::{
-    Action, Address, Backend, BackendCounters, Counter, LAYOUT, News, Pair, Verdict,
+    Action, Address, Backend, BackendCounters, Counter, LAYOUT, News, Pair, Stage, Verdict,
 };
 use failover_user::dataplane::Maps as _;
 use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Syns};
@@ -159,6 +159,7 @@ pub(crate) struct World {
     pub(crate) syns: Rc<Syns>,
     counters: Counters,
     events: RingBuf<MapData>,
+    pins: PathBuf,
     /// Once more, to look at.
     pub(crate) backends: Array<MapData, Backend>,
     pub(crate) pairs: Array<MapData, Pair>,
@@ -207,6 +208,7 @@ impl World {
             backends: array(pins, "BACKENDS")?,
             pairs: array(pins, "PAIRS")?,
             sent: false,
+            pins: pins.to_owned(),
             kernel,
         };
         for family in Family::ALL {
@@ -265,6 +267,18 @@ impl World {
         };
         self.sent |= outcome.sent();
         Ok(outcome)
+    }
+
+    /// Takes away what the entry goes on to.
+    pub(crate) fn remove_stages(&mut self) -> Result<()> {
+        let mut entries = std::fs::read_dir(&self.pins)?.flatten();
+        let pin = entries.find(|entry| entry.file_name().to_string_lossy().starts_with("stages-"));
+        let pin = pin.context("no pin of the stages")?.path();
+        let mut stages = ProgramArray::try_from(Map::ProgramArray(MapData::from_pin(pin)?))?;
+        for stage in Stage::ALL {
+            stages.clear_index(&(stage as u32))?;
+        }
+        Ok(())
     }
 
     /// The counters of every backend.

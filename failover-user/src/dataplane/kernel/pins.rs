@@ -26,6 +26,9 @@ pub(super) const PINNED_MAPS: [&str; 8] = [
     "BACKEND_COUNTERS",
 ];
 
+/// What the name of a pin of the map `STAGES` begins with.
+pub(super) const STAGES: &str = "stages-";
+
 /// `statfs` type of a BPF file system (linux/magic.h).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
@@ -46,7 +49,8 @@ pub fn detach(pin_path: &Path) -> Result<bool, KernelError> {
     let _lock = lock(pin_path)?;
     let ours = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name == "links" || name == "program" || name.starts_with("layout-")
+        let ours = ["layout-", STAGES];
+        name == "links" || name == "program" || ours.iter().any(|start| name.starts_with(start))
     };
     let mut pins: Vec<PathBuf> = list(pin_path)?.into_iter().filter(ours).collect();
     // The links first: the interfaces are free before the maps go.

@@ -1,0 +1,112 @@
+//! The way of a packet that is rare: a segment that begins, accepts or refuses a
+//! connection, or may be the answer to a heartbeat; ICMP, fragments, extension headers.
+//!
+//! Each part is a function beside the others and not below them, because all the
+//! functions that wait for each other share 512 bytes of stack.
+
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
+use failover_common::Verdict;
+
+use crate::{
+    Step,
+    context::Context,
+    control, datagram, heartbeat,
+    path::{self, FIRST_WALK},
+    redeliver, rescue,
+};
+
+/// Takes it, and then the rest of the path.
+#[inline(always)]
+pub(crate) fn take(xdp: *mut xdp_md) -> Step {
+    match walk(xdp, FIRST_WALK) {
+        step @ (Step::Done(_) | Step::Tunnel) => step,
+        Step::Expired => Step::Done(expired(xdp)),
+        step => match special(xdp, step) {
+            Step::Expired => Step::Done(expired(xdp)),
+            step => step,
+        },
+    }
+}
+
+/// What kind of packet it is, or where it went.
+#[inline(never)]
+fn walk(xdp: *mut xdp_md, slot: u32) -> Step {
+    match path::walk(&mut Context::new(XdpContext::new(xdp)), slot) {
+        Ok(step) => step,
+        Err(verdict) => Step::Done(verdict),
+    }
+}
+
+#[inline(always)]
+fn special(xdp: *mut xdp_md, step: Step) -> Step {
+    let mut slot = rescue::NOWHERE;
+    let mut rescued = false;
+    match step {
+        Step::Done(_) | Step::Tunnel | Step::Expired => return step,
+        Step::Rare => match rare(xdp) {
+            // The datagram that was quoted.
+            Step::Undelivered => rescued = true,
+            step => return step,
+        },
+        Step::Heartbeat => match heartbeat::segment(xdp) {
+            // So that the backend forgets the connection at once.
+            heartbeat::ACCEPTED if rescue::reset(xdp) != 0 => {
+                return Step::Done(Verdict::HeartbeatReset);
+            }
+            heartbeat::ACCEPTED => return Step::Done(Verdict::HeartbeatAnswered),
+            heartbeat::OLD => return Step::Done(Verdict::HeartbeatOld),
+            heartbeat::CLOSED => return Step::Done(Verdict::HeartbeatClosed),
+            // A client or a service may use such a port too.
+            _ => {}
+        },
+        Step::Syn | Step::Accepted | Step::Refused | Step::Undelivered => {}
+    }
+    // Each of these looks for itself whether the segment is one for it.
+    if matches!(step, Step::Syn | Step::Heartbeat) {
+        slot = rescue::remember(xdp);
+    }
+    if matches!(step, Step::Accepted | Step::Heartbeat)
+        && rescue::accepted(xdp) != 0
+        && rescue::reset(xdp) != 0
+    {
+        return Step::Done(Verdict::LateAnswer);
+    }
+    if slot == rescue::NOWHERE && matches!(step, Step::Refused | Step::Heartbeat) {
+        slot = rescue::refused(xdp);
+        rescued = slot != rescue::NOWHERE && rescue::repeat(xdp, slot) != 0;
+    }
+    // The rest of the path; of what has become a client's packet again, to whoever
+    // serves now.
+    match walk(xdp, slot) {
+        Step::Done(Verdict::ForwardedTx) if rescued => Step::Done(Verdict::RescuedTx),
+        Step::Done(Verdict::ForwardedRedirect) if rescued => Step::Done(Verdict::RescuedRedirect),
+        step => step,
+    }
+}
+
+/// One after the other, until one knows what the packet is. `Undelivered`: it has become
+/// the datagram that was not delivered.
+#[inline(always)]
+fn rare(xdp: *mut xdp_md) -> Step {
+    match control::weigh(xdp) {
+        None => {}
+        Some(Step::Undelivered) if redeliver::redeliver(xdp) == 0 => {}
+        Some(step) => return step,
+    }
+    if let Some(verdict) = control::echo(xdp) {
+        return Step::Done(verdict);
+    }
+    match control::message(xdp) {
+        Some(step) => step,
+        None => datagram::extended(xdp),
+    }
+}
+
+#[inline(always)]
+fn expired(xdp: *mut xdp_md) -> Verdict {
+    if control::exceeded(xdp) != 0 {
+        Verdict::HopLimitAnswered
+    } else {
+        Verdict::HopLimitDropped
+    }
+}
