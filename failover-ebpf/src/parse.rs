@@ -1,8 +1,11 @@
 //! Stage 1: what a frame is. IPv4 with options, IPv6, TCP and UDP, with up to two
 //! VLAN tags; everything else is named. Fragments and extension headers: `extended`.
 
+mod ip;
+
 use failover_common::{Address, Be16, Verdict};
 
+pub(crate) use self::ip::{HeaderV4, HeaderV6};
 use crate::frame::Frame;
 
 /// Lengths of headers, bytes.
@@ -219,153 +222,12 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, l3: usize) -> Result<Packet, Verdict> 
     Ok(packet)
 }
 
-/// The fixed part of the IPv4 header (RFC 791, section 3.1), in one piece. Read later
-/// and field by field, the compiler leaves out bounds checks that follow from others,
-/// and the verifier does not follow it.
-#[derive(Clone, Copy)]
-pub(crate) struct HeaderV4(pub(crate) [u8; IPV4]);
-
-impl HeaderV4 {
-    /// One whose lengths are right.
-    #[inline(always)]
-    pub(crate) fn load<F: Frame + ?Sized>(frame: &F, l3: usize) -> Result<Self, Verdict> {
-        let header = Self(load(frame, l3)?);
-        // RFC 791, section 3.1: at least five words. The verifier does not ask for this.
-        if header.0[0] >> 4 != 4 || header.length() < IPV4 {
-            return Err(Verdict::Malformed);
-        }
-        check_length(frame, l3, header.total_length())?;
-        Ok(header)
-    }
-
-    /// Length of the header, bytes.
-    #[inline(always)]
-    pub(crate) const fn length(&self) -> usize {
-        (self.0[0] & 0x0f) as usize * 4
-    }
-
-    #[inline(always)]
-    pub(crate) const fn total_length(&self) -> u16 {
-        u16::from_be_bytes([self.0[2], self.0[3]])
-    }
-
-    /// [`MORE_FRAGMENTS`] and the offset of a fragment; 0: it is none.
-    #[inline(always)]
-    pub(crate) const fn fragment(&self) -> u16 {
-        u16::from_be_bytes([self.0[6], self.0[7]]) & 0x3fff
-    }
-
-    #[inline(always)]
-    pub(crate) const fn protocol(&self) -> u8 {
-        self.0[9]
-    }
-
-    #[inline(always)]
-    pub(crate) const fn addresses(&self) -> (Address, Address) {
-        let [.., s0, s1, s2, s3, d0, d1, d2, d3] = self.0;
-        let source = Address::from_v4([s0, s1, s2, s3]);
-        (source, Address::from_v4([d0, d1, d2, d3]))
-    }
-
-    /// The packet, without ports.
-    #[inline(always)]
-    pub(crate) const fn headless(&self, l3: usize) -> Packet {
-        let (source, destination) = self.addresses();
-        Packet {
-            family: Family::V4,
-            protocol: self.protocol(),
-            tos: self.0[1],
-            hop_limit: self.0[8],
-            total_length: self.total_length(),
-            l3,
-            l4: l3 + self.length(),
-            source,
-            destination,
-            source_port: Be16::ZERO,
-            destination_port: Be16::ZERO,
-            flags: 0,
-            headless: true,
-        }
-    }
-}
-
 #[inline(always)]
 fn parse_v6<F: Frame + ?Sized>(frame: &F, l3: usize) -> Result<Packet, Verdict> {
     let header = HeaderV6::load(frame, l3)?;
     let mut packet = header.headless(l3, header.next_header, l3 + IPV6);
     transport(frame, &mut packet, true)?;
     Ok(packet)
-}
-
-/// The IPv6 header (RFC 8200, section 3).
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct HeaderV6 {
-    /// Version, traffic class and the top of the flow label.
-    pub(crate) first: [u8; 2],
-    pub(crate) flow_label: [u8; 2],
-    pub(crate) payload_length: [u8; 2],
-    pub(crate) next_header: u8,
-    pub(crate) hop_limit: u8,
-    pub(crate) source: [u8; 16],
-    pub(crate) destination: [u8; 16],
-}
-
-const _: () = assert!(size_of::<HeaderV6>() == IPV6);
-
-impl HeaderV6 {
-    /// One whose lengths are right.
-    #[inline(always)]
-    pub(crate) fn load<F: Frame + ?Sized>(frame: &F, l3: usize) -> Result<Self, Verdict> {
-        let header: Self = load(frame, l3)?;
-        if header.first[0] >> 4 != 6 {
-            return Err(Verdict::Malformed);
-        }
-        check_length(frame, l3, header.total_length())?;
-        Ok(header)
-    }
-
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "40")]
-    pub(crate) const fn total_length(&self) -> u16 {
-        u16::from_be_bytes(self.payload_length).saturating_add(IPV6 as u16)
-    }
-
-    /// The packet, without ports.
-    #[inline(always)]
-    pub(crate) const fn headless(&self, l3: usize, protocol: u8, l4: usize) -> Packet {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "eight bits of the traffic class"
-        )]
-        let tos = (u16::from_be_bytes(self.first) >> 4) as u8;
-        Packet {
-            family: Family::V6,
-            protocol,
-            tos,
-            hop_limit: self.hop_limit,
-            total_length: self.total_length(),
-            l3,
-            l4,
-            source: Address(self.source),
-            destination: Address(self.destination),
-            source_port: Be16::ZERO,
-            destination_port: Be16::ZERO,
-            flags: 0,
-            headless: true,
-        }
-    }
-}
-
-/// The packet must be all there; the frame may be longer (padding).
-#[inline(always)]
-fn check_length<F: Frame + ?Sized>(frame: &F, l3: usize, total_length: u16) -> Result<(), Verdict> {
-    let end = l3 + usize::from(total_length);
-    // Nearly always the first buffer is all there is.
-    if end > frame.length() && end > frame.whole_length() {
-        return Err(Verdict::Truncated);
-    }
-    Ok(())
 }
 
 /// Reads both ports and the flags of the header at `l4`. That the checksum field can be

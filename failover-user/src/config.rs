@@ -4,6 +4,7 @@
 //! `conflicts` holds what services may not share. The first mistake ends the
 //! reading; its [`Error`] names the file, the line and what to write instead.
 
+mod agent;
 mod check;
 mod conflicts;
 mod damping;
@@ -11,6 +12,7 @@ mod error;
 mod heartbeat;
 mod hook;
 mod raw;
+mod silence;
 mod source;
 mod standby;
 mod validate;

@@ -1,41 +1,25 @@
 //! From the file as it is written to a configuration that is valid. Every raw
 //! table is taken apart field by field: a new key breaks the build here.
 
-use std::{collections::HashSet, ops::Range, path::PathBuf, time::Duration};
+use std::{ops::Range, time::Duration};
 
 use failover_common::{Forward, MAX_BACKENDS_PER_SERVICE};
 use toml::Spanned;
 
 use super::{
-    Agent, Config, Failback, Origin, Protocol, Service, ServiceBackend, XdpMode, check,
+    Config, Failback, Protocol, Service, ServiceBackend, agent, check,
     conflicts::{Roster, Taken},
-    damping,
     error::{Error, Problem},
     heartbeat::{self, Lease},
     hook::Hook,
-    raw,
+    raw, silence,
     source::Source,
-    standby,
-    value::{self, SOCKET_LEN},
+    standby, value,
 };
 use crate::promotion::Kind;
 
-const PIN_PATH: &str = "/sys/fs/bpf/failover";
-const STATE: &str = "/var/lib/failover";
-const API: &str = "/run/failover.sock";
+/// How long a backend must be well before it gets its service back.
 const HOLD_DOWN: Duration = Duration::from_secs(5);
-/// While the agent is away, which is seldom: see `docs/detection.md`.
-const SILENCE: Duration = Duration::from_millis(40);
-/// Where no heartbeats are ever sent: longer than an application pauses to collect its
-/// garbage.
-const SILENCE_ALONE: Duration = Duration::from_millis(100);
-
-/// Shortest silence that is a death. Less passes before any answer that a server
-/// has to think about.
-const MIN_SILENCE: Duration = Duration::from_millis(1);
-
-/// Longest silence that is a death. A check is as quick then.
-const MAX_SILENCE: Duration = Duration::from_secs(4);
 
 /// What is asked of every backend of a service.
 struct Drafts {
@@ -76,7 +60,7 @@ pub(super) fn config(raw: raw::Config, source: Source<'_>) -> Result<Config, Err
         return Err(source.error(0..0, Problem::NoAgent));
     };
     let end = agent.span();
-    let agent = self::agent(agent, source)?;
+    let agent = agent::agent(agent, source)?;
     if service.is_empty() {
         return Err(source.error(end, Problem::NoService));
     }
@@ -90,97 +74,6 @@ pub(super) fn config(raw: raw::Config, source: Source<'_>) -> Result<Config, Err
         services,
         backends: taken.into_backends(),
     })
-}
-
-fn agent(raw: Spanned<raw::Agent>, source: Source<'_>) -> Result<Agent, Error> {
-    let table = raw.span();
-    let raw::Agent {
-        interfaces,
-        xdp_mode,
-        pin_path,
-        api,
-        api_group,
-        state,
-        damping,
-    } = raw.into_inner();
-
-    let raw = value::required(interfaces, "interfaces", "[\"eth0\"]", &table, source)?;
-    let (interfaces, interface_lines) = self::interfaces(raw, source)?;
-    let xdp_modes = [
-        ("auto", XdpMode::Auto),
-        ("native", XdpMode::Native),
-        ("generic", XdpMode::Generic),
-    ];
-    let xdp_mode = keyword_or(XdpMode::Auto, xdp_mode, "xdp_mode", &xdp_modes, source)?;
-    let pin_path = match pin_path {
-        Some(path) => value::path(&path, "pin_path", PIN_PATH, source)?,
-        None => PIN_PATH.into(),
-    };
-    let api = self::api(api, source)?;
-    let state = match state {
-        Some(path) => value::path(&path, "state", STATE, source)?,
-        None => STATE.into(),
-    };
-    let damping = damping.map(|raw| damping::spec(raw, source)).transpose()?;
-    if let Some(group) = api_group
-        .as_ref()
-        .filter(|group| group.get_ref().is_empty())
-    {
-        let problem = Problem::Empty {
-            key: "api_group",
-            example: "adm",
-        };
-        return Err(source.error(group.span(), problem));
-    }
-    let api_group = api_group.map(Spanned::into_inner);
-    let origin = Origin {
-        file: source.file.to_owned(),
-        interface_lines,
-    };
-    Ok(Agent {
-        interfaces,
-        xdp_mode,
-        pin_path,
-        api,
-        api_group,
-        state,
-        damping,
-        origin,
-    })
-}
-
-fn interfaces(
-    raw: Spanned<Vec<Spanned<String>>>,
-    source: Source<'_>,
-) -> Result<(Vec<String>, Vec<usize>), Error> {
-    let array = raw.span();
-    let raw = raw.into_inner();
-    if raw.is_empty() {
-        return Err(source.error(array, Problem::NoInterfaces));
-    }
-    let mut seen = HashSet::new();
-    for name in &raw {
-        value::interface(name, source)?;
-        if !seen.insert(name.get_ref()) {
-            let problem = Problem::InterfaceTwice {
-                name: name.get_ref().clone(),
-            };
-            return Err(source.error(name.span(), problem));
-        }
-    }
-    let lines = raw.iter().map(|name| source.line(name.span())).collect();
-    Ok((raw.into_iter().map(Spanned::into_inner).collect(), lines))
-}
-
-fn api(raw: Option<Spanned<String>>, source: Source<'_>) -> Result<PathBuf, Error> {
-    let Some(raw) = raw else {
-        return Ok(API.into());
-    };
-    let len = raw.get_ref().len();
-    if len > SOCKET_LEN {
-        return Err(source.error(raw.span(), Problem::SocketTooLong { len }));
-    }
-    value::path(&raw, "api", API, source)
 }
 
 fn service(
@@ -221,11 +114,11 @@ fn service(
     let port = value::required(port, "port", "80, or 0 for every port", &table, source)?;
     let port = value::number(&port, "port", 0, u16::MAX, source)?;
     let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-    let protocol = keyword_or(Protocol::Tcp, protocol, "protocol", &protocols, source)?;
+    let protocol = value::keyword_or(Protocol::Tcp, protocol, "protocol", &protocols, source)?;
     let forwards = Forward::ALL.map(|forward| (forward.name(), forward));
-    let forward = keyword_or(Forward::Nat, forward, "forward", &forwards, source)?;
+    let forward = value::keyword_or(Forward::Nat, forward, "forward", &forwards, source)?;
     let failbacks = [("auto", Failback::Auto), ("manual", Failback::Manual)];
-    let failback = keyword_or(Failback::Auto, failback, "failback", &failbacks, source)?;
+    let failback = value::keyword_or(Failback::Auto, failback, "failback", &failbacks, source)?;
     let hold_down = hold_down.map_or(Ok(HOLD_DOWN), |hold_down| {
         value::duration(&hold_down, "hold_down", source)
     })?;
@@ -233,7 +126,7 @@ fn service(
     let name = name.into_inner();
     let heartbeat = heartbeat::Draft::new(heartbeat, &name, port, source)?;
     let passive = self::passive(passive, port, forward, source)?;
-    let silence = self::silence(silence, forward, heartbeat.interval(), source)?;
+    let silence = silence::silence(silence, forward, heartbeat.interval(), source)?;
     let budget = takeovers_per_hour
         .map(|raw| value::number(&raw, "takeovers_per_hour", 0, u16::MAX, source))
         .transpose()?;
@@ -300,54 +193,6 @@ fn passive(
         Forward::Nat => return Ok(raw.into_inner()),
     };
     Err(source.error(raw.span(), problem))
-}
-
-/// [`Service::silence`]: needs the answers. `heartbeat` is the interval of the
-/// heartbeats, if any are sent.
-fn silence(
-    raw: Option<Spanned<raw::DurationText>>,
-    forward: Forward,
-    heartbeat: Option<Duration>,
-    source: Source<'_>,
-) -> Result<Option<Duration>, Error> {
-    // Between two heartbeats of an agent that lives nothing may be concluded.
-    let least = heartbeat.map_or(MIN_SILENCE, |interval| MIN_SILENCE.max(interval * 2));
-    match (forward, raw) {
-        (Forward::Dsr | Forward::Ipip | Forward::Gue, None) => Ok(None),
-        (Forward::Dsr | Forward::Ipip | Forward::Gue, Some(raw)) => {
-            let problem = Problem::NeedsAnswers {
-                key: "silence",
-                forward: forward.name(),
-            };
-            Err(source.error(raw.span(), problem))
-        }
-        (Forward::Nat, None) if heartbeat.is_none() => Ok(Some(SILENCE_ALONE)),
-        (Forward::Nat, None) => Ok(Some(SILENCE.max(least))),
-        (Forward::Nat, Some(raw)) if raw.get_ref().0 == "off" => Ok(None),
-        (Forward::Nat, Some(raw)) => {
-            let text = raw.get_ref().0.clone();
-            // Another word for "off" should not be told of its missing unit.
-            let is_time = text.contains(|c: char| c.is_ascii_digit());
-            let silence = if is_time {
-                value::duration_to(MAX_SILENCE, &raw, "silence", source)?
-            } else {
-                Duration::ZERO
-            };
-            let problem = match heartbeat {
-                _ if silence >= least => return Ok(Some(silence)),
-                Some(interval) if silence >= MIN_SILENCE => Problem::SilenceBetweenHeartbeats {
-                    text,
-                    interval,
-                    min: least,
-                },
-                _ => Problem::Silence {
-                    text,
-                    min: MIN_SILENCE,
-                },
-            };
-            Err(source.error(raw.span(), problem))
-        }
-    }
 }
 
 /// The backends of `service`, into it, and what it takes to promote them.
@@ -422,7 +267,7 @@ fn backends(
             ("warm", Kind::Warm),
             ("cold", Kind::Cold),
         ];
-        let kind = keyword_or(Kind::Hot, standby, "standby", &kinds, source)?;
+        let kind = value::keyword_or(Kind::Hot, standby, "standby", &kinds, source)?;
         let hooks = raw::Hooks {
             start,
             promote,
@@ -477,16 +322,4 @@ fn backend_port(
         Forward::Nat => return Ok(port),
     };
     Err(source.error(raw.span(), problem))
-}
-
-fn keyword_or<T: Copy>(
-    default: T,
-    raw: Option<Spanned<String>>,
-    key: &'static str,
-    choices: &[(&'static str, T)],
-    source: Source<'_>,
-) -> Result<T, Error> {
-    raw.map_or(Ok(default), |raw| {
-        value::keyword(&raw, key, choices, source)
-    })
 }

@@ -52,6 +52,17 @@ pub(super) fn keyword<T: Copy>(
     Err(source.error(word.span(), problem))
 }
 
+/// One of a few words, or `default` where it is not written.
+pub(super) fn keyword_or<T: Copy>(
+    default: T,
+    raw: Option<Spanned<String>>,
+    key: &'static str,
+    choices: &[(&'static str, T)],
+    source: Source<'_>,
+) -> Result<T, Error> {
+    raw.map_or(Ok(default), |raw| keyword(&raw, key, choices, source))
+}
+
 /// A key that has no meaning for the kind must not be there.
 pub(super) fn refuse<T>(
     key: &'static str,
