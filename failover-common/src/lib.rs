@@ -18,6 +18,7 @@ mod pair;
 mod service;
 mod stage;
 mod syn;
+mod table;
 mod verdict;
 
 pub use address::{Address, Be16};
@@ -34,6 +35,7 @@ pub use service::{
 };
 pub use stage::Stage;
 pub use syn::{MAX_OPTIONS, SYN_WAYS, Syn};
+pub use table::{PROBES, Place, Slot, TableKey, find, find_soon, first_place, hash, places};
 pub use verdict::{Action, Verdict};
 
 /// Version of the map layout. Raised by every change of a type in this crate
@@ -44,9 +46,21 @@ pub const LAYOUT: u32 = 7;
 /// Most backends an agent can hold: the size of the `BACKENDS` map.
 pub const MAX_BACKENDS: usize = 4096;
 
-/// Most services an agent can hold: the size of the `REVERSE` map. `SERVICES` has as
-/// many entries again, for their addresses.
+/// Most services an agent can hold, and most reverse entries. `SERVICES` has as many
+/// entries again, for their addresses.
 pub const MAX_SERVICES: usize = 16_384;
+
+/// Size of the `SERVICES` map, and of `REVERSE`: some more slots than are ever in use, for
+/// what is being replaced.
+pub const SERVICE_SLOTS: usize = 2 * MAX_SERVICES + 1024;
+/// As above.
+pub const REVERSE_SLOTS: usize = MAX_SERVICES + 1024;
+
+/// Places of the `SERVICES` map, a power of two: at most a quarter is in use, so that nearly
+/// every key lies where it is looked for first.
+pub const SERVICE_BITS: u32 = 17;
+/// As above, of `REVERSE`.
+pub const REVERSE_BITS: u32 = 16;
 
 /// Most datagrams whose fragments are told apart: the size of the `FRAGMENTS` map. A
 /// datagram takes one while its fragments arrive, some microseconds to milliseconds.

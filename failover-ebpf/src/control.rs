@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use failover_common::{Forward, Reverse, Service, ServiceKey, Strikes, Verdict};
+use failover_common::{Forward, Reverse, Service, Strikes, Verdict};
 use failover_ebpf::{
     frame::Frame as _,
     icmp::{self, Message},
@@ -55,7 +55,9 @@ pub(crate) fn echo(xdp: *mut xdp_md) -> Option<Verdict> {
     if !reply::is_echo(context, &packet) {
         return None;
     }
-    service::service(&ServiceKey::of_address(packet.destination))?;
+    if !service::is_vip(packet.destination) {
+        return None;
+    }
     reply::echo(context, &packet)?;
     Some(Verdict::EchoAnswered)
 }
@@ -110,7 +112,7 @@ fn service_of(report: &Report) -> Option<&'static Service> {
 }
 
 #[inline(always)]
-fn reverse_of(report: &Report) -> Option<Reverse> {
+fn reverse_of(report: &Report) -> Option<&'static Reverse> {
     let (address, port) = (report.destination, report.destination_port);
     service::addressee(address, port, report.protocol)
 }

@@ -121,8 +121,8 @@ fn on_to_client(context: &mut Context, found: &mut Extended) -> Result<Verdict, 
     if found.is_fragment {
         remember(&found.key, packet, reverse.index);
     }
-    passive::returned(&reverse, packet);
-    answer(context, packet, &reverse)
+    passive::returned(reverse, packet);
+    answer(context, packet, reverse)
 }
 
 /// Keeps what a first fragment says. A table that is full forgets the datagram that was

@@ -12,7 +12,7 @@ use crate::{
     context::Context,
     control, datagram, heartbeat,
     path::{self, FIRST_WALK},
-    redeliver, rescue,
+    redeliver, rescue, service,
 };
 
 /// Takes it, and then the rest of the path.
@@ -31,7 +31,8 @@ pub(crate) fn take(xdp: *mut xdp_md) -> Step {
 /// What kind of packet it is, or where it went.
 #[inline(never)]
 fn walk(xdp: *mut xdp_md, slot: u32) -> Step {
-    match path::walk(&mut Context::new(XdpContext::new(xdp)), slot) {
+    let context = &mut Context::new(XdpContext::new(xdp));
+    match path::walk(context, slot, service::look_up) {
         Ok(step) => step,
         Err(verdict) => Step::Done(verdict),
     }

@@ -60,7 +60,7 @@ use crate::{context::Context, maps::STAGES, path::FIRST_WALK};
 pub fn failover(ctx: XdpContext) -> u32 {
     let length = length(&ctx);
     let context = &mut Context::new(XdpContext::new(ctx.ctx));
-    match path::walk(context, FIRST_WALK) {
+    match path::walk(context, FIRST_WALK, service::look_up_soon) {
         Ok(Step::Done(verdict)) | Err(verdict) => finish(&ctx, length, verdict),
         Ok(Step::Tunnel) => go(&ctx, length, Stage::Tunnel),
         Ok(_) => go(&ctx, length, Stage::Detour),

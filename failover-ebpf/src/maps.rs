@@ -3,33 +3,37 @@
 
 use aya_ebpf::{
     Global,
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_fib_lookup},
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    bindings::{BPF_F_MMAPABLE, bpf_fib_lookup},
+    btf_maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use failover_common::{
     Backend, BackendCounters, Counter, Fragment, FragmentKey, MAX_BACKENDS, MAX_FRAGMENTS,
-    MAX_PAIRS, MAX_SERVICES, MAX_SYNS, News, Pair, Reverse, ReverseKey, Service, ServiceKey, Stage,
-    Strikes, Syn, Verdict,
+    MAX_PAIRS, MAX_SYNS, News, Pair, REVERSE_BITS, REVERSE_SLOTS, Reverse, ReverseKey,
+    SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Slot, Stage, Strikes, Syn, Verdict, places,
 };
 use failover_ebpf::{extended::Extended, quote::Report};
 
 use crate::tunnel::Handed;
 
-// Not preallocated: a preallocated entry is handed out again the moment it is
-// replaced, while a packet may still be reading it.
-const HASH: usize = BPF_F_NO_PREALLOC as usize;
+const MAPPED: usize = BPF_F_MMAPABLE as usize;
+
+/// The services, a [`Slot`]'s table; `service` looks them up.
+#[btf_map]
+pub(crate) static SERVICES: Array<Slot<ServiceKey, Service>, SERVICE_SLOTS, MAPPED> = Array::new();
 
 #[btf_map]
-pub(crate) static SERVICES: HashMap<ServiceKey, Service, { 2 * MAX_SERVICES }, HASH> =
-    HashMap::new();
+pub(crate) static SERVICE_PLACES: Array<u64, { places(SERVICE_BITS) }, MAPPED> = Array::new();
+
+/// Whose answers go back to clients (`nat`), likewise.
+#[btf_map]
+pub(crate) static REVERSE: Array<Slot<ReverseKey, Reverse>, REVERSE_SLOTS, MAPPED> = Array::new();
 
 #[btf_map]
-pub(crate) static REVERSE: HashMap<ReverseKey, Reverse, MAX_SERVICES, HASH> = HashMap::new();
+pub(crate) static REVERSE_PLACES: Array<u64, { places(REVERSE_BITS) }, MAPPED> = Array::new();
 
 #[btf_map]
-pub(crate) static BACKENDS: Array<Backend, MAX_BACKENDS, { BPF_F_MMAPABLE as usize }> =
-    Array::new();
+pub(crate) static BACKENDS: Array<Backend, MAX_BACKENDS, MAPPED> = Array::new();
 
 #[btf_map]
 static VERDICTS: PerCpuArray<Counter, { Verdict::COUNT }> = PerCpuArray::new();
@@ -41,10 +45,10 @@ static BACKEND_COUNTERS: PerCpuArray<BackendCounters, MAX_BACKENDS> = PerCpuArra
 pub(crate) static PAIRS: Array<Pair, MAX_PAIRS> = Array::new();
 
 #[btf_map]
-pub(crate) static SYNS: Array<Syn, MAX_SYNS, { BPF_F_MMAPABLE as usize }> = Array::new();
+pub(crate) static SYNS: Array<Syn, MAX_SYNS, MAPPED> = Array::new();
 
 #[btf_map]
-static SYN_BACKENDS: Array<[u16; MAX_SYNS], 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+static SYN_BACKENDS: Array<[u16; MAX_SYNS], 1, MAPPED> = Array::new();
 
 /// First fragments of datagrams that were for a service or from a backend.
 #[btf_map]

@@ -158,7 +158,7 @@ pub(crate) fn unreachable(context: &Context, message: &Unreachable) -> Option<St
     if reverse.passive == 0
         || message.receiver != message.source
         || !is_next_hop(context, backend)
-        || (message.protocol == TCP && !rescue::is_out(&reverse, message))
+        || (message.protocol == TCP && !rescue::is_out(reverse, message))
     {
         return None;
     }
@@ -175,12 +175,12 @@ pub(crate) fn unreachable(context: &Context, message: &Unreachable) -> Option<St
     if message.protocol != TCP {
         return Some(Step::Undelivered);
     }
-    rescue::has_other(&reverse, message).then_some(Step::Done(Verdict::OtherProtocol))
+    rescue::has_other(reverse, message).then_some(Step::Done(Verdict::OtherProtocol))
 }
 
 /// The backend that a packet was for which could not be delivered, and its service.
 #[inline(always)]
-pub(crate) fn addressee(message: &Unreachable) -> Option<Reverse> {
+pub(crate) fn addressee(message: &Unreachable) -> Option<&'static Reverse> {
     let (address, port) = (message.destination, message.destination_port);
     service::addressee(address, port, message.protocol)
 }

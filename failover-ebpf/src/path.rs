@@ -7,10 +7,7 @@ use failover_ebpf::{
 };
 
 use crate::{
-    Step,
-    context::Context,
-    heartbeat, maps, passive, rescue, rewrite, select,
-    service::{self, Match},
+    Step, context::Context, heartbeat, maps, passive, rescue, rewrite, select, service::Match,
     transmit, tunnel,
 };
 
@@ -18,9 +15,13 @@ use crate::{
 pub(crate) const FIRST_WALK: u32 = u32::MAX - 1;
 
 /// `slot` remembers the packet, a SYN, or is one of [`FIRST_WALK`] and
-/// [`rescue::NOWHERE`].
+/// [`rescue::NOWHERE`]. `look_up` is stage 2.
 #[inline(always)]
-pub(crate) fn walk(context: &mut Context, slot: u32) -> Result<Step, Verdict> {
+pub(crate) fn walk(
+    context: &mut Context,
+    slot: u32,
+    look_up: impl Fn(&Packet) -> Option<Match>,
+) -> Result<Step, Verdict> {
     let packet = match parse(context) {
         Err(Verdict::OtherProtocol | Verdict::Fragment) => return Ok(Step::Rare),
         parsed => parsed?,
@@ -29,7 +30,7 @@ pub(crate) fn walk(context: &mut Context, slot: u32) -> Result<Step, Verdict> {
     if first_tcp && heartbeat::is_ours(packet.destination_port) {
         return Ok(Step::Heartbeat);
     }
-    match service::find(&packet)? {
+    match look_up(&packet).ok_or(Verdict::NoService)? {
         Match::Service(service) => {
             if packet.has_expired() {
                 return Ok(Step::Expired);
@@ -56,8 +57,8 @@ pub(crate) fn walk(context: &mut Context, slot: u32) -> Result<Step, Verdict> {
                     return Ok(Step::Refused);
                 }
             }
-            passive::returned(&reverse, &packet);
-            answer(context, &packet, &reverse).map(Step::Done)
+            passive::returned(reverse, &packet);
+            answer(context, &packet, reverse).map(Step::Done)
         }
     }
 }

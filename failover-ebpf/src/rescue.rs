@@ -191,8 +191,8 @@ fn write_down(context: &Context, packet: &Packet) -> Option<u32> {
     if !packet.is_tcp(SYN) || packet.has_expired() {
         return None;
     }
-    match service::find(packet) {
-        Ok(Match::Service(service)) if service.passive != 0 => {}
+    match service::look_up(packet) {
+        Some(Match::Service(service)) if service.passive != 0 => {}
         _ => return None,
     }
     let header: [[u8; 4]; 5] = context.load(packet.l4)?;

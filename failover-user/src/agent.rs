@@ -12,6 +12,7 @@ mod start;
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
+use failover_common::{Service, ServiceKey};
 use log::{error, info, warn};
 use nix::time::{ClockId, clock_gettime};
 use tokio::{
@@ -32,7 +33,7 @@ use crate::{
     controller::{Controller, status::InterfaceStatus},
     dataplane::{
         Dataplane,
-        kernel::{Counters, Entries, Kernel, KernelMaps},
+        kernel::{Counters, Entries, Kernel, KernelMaps, View},
     },
     event::{Event, History},
     health::Sign,
@@ -58,6 +59,8 @@ struct Agent {
     netlink: Netlink,
     dataplane: Dataplane<KernelMaps>,
     entries: Entries,
+    /// The services, as the data path finds them.
+    services: View<ServiceKey, Service>,
     counters: Counters,
     controller: Controller,
     history: History,

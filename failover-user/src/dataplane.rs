@@ -47,11 +47,11 @@ pub trait Maps {
     /// Adds or replaces a service.
     fn set_service(&mut self, key: &ServiceKey, service: &Service) -> Result<(), MapError>;
     /// Removes a service.
-    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), MapError>;
+    fn remove_service(&mut self, key: &ServiceKey);
     /// Adds or replaces a reverse entry.
     fn set_reverse(&mut self, key: &ReverseKey, reverse: &Reverse) -> Result<(), MapError>;
     /// Removes a reverse entry.
-    fn remove_reverse(&mut self, key: &ReverseKey) -> Result<(), MapError>;
+    fn remove_reverse(&mut self, key: &ReverseKey);
 }
 
 /// What the control maps hold, or should hold.
@@ -166,12 +166,12 @@ impl<M: Maps> Dataplane<M> {
             }
         }
         for key in missing(&current.services, &desired.services) {
-            maps.remove_service(&key)?;
+            maps.remove_service(&key);
             *writes += 1;
             current.services.remove(&key);
         }
         for key in missing(&current.reverse, &desired.reverse) {
-            maps.remove_reverse(&key)?;
+            maps.remove_reverse(&key);
             *writes += 1;
             current.reverse.remove(&key);
         }

@@ -61,6 +61,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (hooks, ended) = Hooks::new(store);
     let mut agent = Agent {
         entries: maps.entries(),
+        services: maps.services(),
         dataplane: Dataplane::new(maps, current),
         counters: kernel.counters()?,
         controller,
@@ -162,7 +163,7 @@ impl Agent {
         let rescue = Rescue::new(
             self.entries.clone(),
             self.kernel.syns()?,
-            self.kernel.services()?,
+            self.services.clone(),
         );
         Sender::start(&self.targets(), self.entries.clone(), Some(rescue), told)
             .context("cannot send heartbeats")

@@ -16,23 +16,29 @@
 mod attach;
 pub mod decap;
 mod entries;
+mod mapped;
 mod maps;
 mod pins;
 mod syns;
+mod table;
 
 use std::{
     collections::BTreeMap,
+    hash::Hash,
     io,
     path::{Path, PathBuf},
 };
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData, MapInfo, ProgramArray, RingBuf},
+    maps::{Map, MapData, MapInfo, ProgramArray, RingBuf},
     programs::{Xdp, links::PinnedLink, loaded_programs},
 };
 use aya_log::EbpfLogger;
-use failover_common::{Service, ServiceKey, Stage};
+use bytemuck::Pod;
+use failover_common::{
+    REVERSE_BITS, REVERSE_SLOTS, SERVICE_BITS, SERVICE_SLOTS, Slot, Stage, TableKey,
+};
 use log::{info, warn};
 use thiserror::Error;
 
@@ -41,8 +47,10 @@ pub use self::{
     maps::{Counters, KernelMaps},
     pins::detach,
     syns::Syns,
+    table::View,
 };
 
+use self::table::{Size, Table};
 use self::{
     maps::failed,
     pins::{
@@ -56,6 +64,18 @@ use crate::config;
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/failover"));
 
 const PROGRAM: &str = "failover";
+
+/// Of the map `SERVICES`.
+const SERVICES: Size = Size {
+    bits: SERVICE_BITS,
+    slots: SERVICE_SLOTS,
+};
+
+/// Of the map `REVERSE`.
+const REVERSE: Size = Size {
+    bits: REVERSE_BITS,
+    slots: REVERSE_SLOTS,
+};
 
 /// Loading, attaching or removing the data path failed.
 #[derive(Debug, Error)]
@@ -261,12 +281,28 @@ impl Kernel {
     /// A map cannot be opened or read.
     pub fn maps(&mut self) -> Result<(KernelMaps, State), KernelError> {
         let maps = KernelMaps {
-            services: take(&mut self.ebpf, "SERVICES")?,
-            reverse: take(&mut self.ebpf, "REVERSE")?,
+            services: self.table("SERVICES", "SERVICE_PLACES", SERVICES)?,
+            reverse: self.table("REVERSE", "REVERSE_PLACES", REVERSE)?,
             entries: Entries::new(take_data(&mut self.ebpf, "BACKENDS")?)?,
         };
-        let state = maps.read()?;
+        let state = maps.read();
         Ok((maps, state))
+    }
+
+    fn table<K, V>(
+        &mut self,
+        name: &'static str,
+        places: &'static str,
+        size: Size,
+    ) -> Result<Table<K, V>, KernelError>
+    where
+        K: TableKey + Hash + Eq,
+        V: Copy,
+        Slot<K, V>: Pod,
+    {
+        let places = take_data(&mut self.ebpf, places)?;
+        let slots = take_data(&mut self.ebpf, name)?;
+        Ok(Table::open(name, size, places, slots)?)
     }
 
     /// The clients' unanswered SYNs.
@@ -277,17 +313,6 @@ impl Kernel {
     pub fn syns(&mut self) -> Result<Syns, KernelError> {
         let syns = take_data(&mut self.ebpf, "SYNS")?;
         Ok(Syns::new(syns, take_data(&mut self.ebpf, "SYN_BACKENDS")?)?)
-    }
-
-    /// The services once more, for whoever only reads them.
-    ///
-    /// # Errors
-    ///
-    /// The map cannot be opened.
-    pub fn services(&self) -> Result<HashMap<MapData, ServiceKey, Service>, KernelError> {
-        let pin = maps_directory(&self.pin_path).join("SERVICES");
-        let open = || HashMap::try_from(Map::HashMap(MapData::from_pin(&pin)?));
-        open().map_err(|error| KernelError::Map(failed("open", "SERVICES", &error)))
     }
 
     /// The counters.

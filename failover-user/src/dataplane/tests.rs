@@ -32,17 +32,15 @@ impl Maps for Recorder {
         self.0.push(format!("service {} {order:?}", key.port.get()));
         Ok(())
     }
-    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), MapError> {
+    fn remove_service(&mut self, key: &ServiceKey) {
         self.0.push(format!("remove service {}", key.port.get()));
-        Ok(())
     }
     fn set_reverse(&mut self, key: &ReverseKey, _: &Reverse) -> Result<(), MapError> {
         self.0.push(format!("reverse {}", key.port.get()));
         Ok(())
     }
-    fn remove_reverse(&mut self, key: &ReverseKey) -> Result<(), MapError> {
+    fn remove_reverse(&mut self, key: &ReverseKey) {
         self.0.push(format!("remove reverse {}", key.port.get()));
-        Ok(())
     }
 }
 

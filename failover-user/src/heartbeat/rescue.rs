@@ -4,12 +4,11 @@
 
 use std::net::IpAddr;
 
-use aya::maps::{HashMap, MapData};
 use etherparse::{IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, PacketBuilder};
 use failover_common::{Be16, Service, ServiceKey, Syn};
 
 use super::socket::{Outgoing, Wire};
-use crate::dataplane::kernel::{Entries, Syns};
+use crate::dataplane::kernel::{Entries, Syns, View};
 
 /// A client that has not heard anything sends its SYN again after a second (RFC
 /// 6298, section 2.1); what is older is its own business again. Nanoseconds.
@@ -21,17 +20,13 @@ const TCP: u8 = 6;
 pub struct Rescue {
     entries: Entries,
     syns: Syns,
-    services: HashMap<MapData, ServiceKey, Service>,
+    services: View<ServiceKey, Service>,
 }
 
 impl Rescue {
     /// `services` is the map that the data path uses.
     #[must_use]
-    pub fn new(
-        entries: Entries,
-        syns: Syns,
-        services: HashMap<MapData, ServiceKey, Service>,
-    ) -> Self {
+    pub fn new(entries: Entries, syns: Syns, services: View<ServiceKey, Service>) -> Self {
         Self {
             entries,
             syns,
@@ -70,11 +65,10 @@ impl Rescue {
             protocol: TCP,
             reserved: [0; 5],
         };
-        let service = self.services.get(&key, 0).or_else(|_| {
+        let service = self.services.get(&key).or_else(|| {
             key.port = Be16::ZERO;
-            self.services.get(&key, 0)
-        });
-        let service = service.ok()?;
+            self.services.get(&key)
+        })?;
         let used = &service.backends[..usize::from(service.len).min(service.backends.len())];
         let entry = used
             .iter()

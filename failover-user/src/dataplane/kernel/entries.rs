@@ -10,32 +10,24 @@
 
 use std::{
     net::IpAddr,
-    os::fd::{AsFd as _, AsRawFd as _},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering, fence},
-    },
+    sync::atomic::{AtomicU64, Ordering, fence},
 };
 
 use aya::maps::MapData;
 use failover_common::{
     Backend, Be16, HeartbeatKind, Hold, Holds, Live, MAX_BACKENDS, Pulse, RING, slot,
 };
-use memmap2::{MmapOptions, MmapRaw};
 
-use super::{super::MapError, maps::failed};
+use super::{super::MapError, mapped::Mapped};
+
+/// Bytes of the map.
+const LENGTH: usize = MAX_BACKENDS * size_of::<Backend>();
 
 /// Handle on the entries of the backends; clones share the mapping.
 ///
 /// An index is always below [`MAX_BACKENDS`]; a method panics otherwise.
 #[derive(Clone)]
-pub struct Entries(Arc<Mapping>);
-
-struct Mapping {
-    memory: MmapRaw,
-    /// Keeps the map open; tests have none.
-    _map: Option<MapData>,
-}
+pub struct Entries(Mapped);
 
 /// The way heartbeats to a backend take, as its entry says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,22 +57,13 @@ pub struct Terms {
 
 impl Entries {
     pub(super) fn new(map: MapData) -> Result<Self, MapError> {
-        let memory = MmapOptions::new()
-            .len(MAX_BACKENDS * size_of::<Backend>())
-            .map_raw(map.fd().as_fd().as_raw_fd())
-            .map_err(|error| failed("open", "BACKENDS", &error))?;
-        Ok(Self(Arc::new(Mapping {
-            memory,
-            _map: Some(map),
-        })))
+        Mapped::new(map, "BACKENDS", LENGTH).map(Self)
     }
 
     /// Entries of zeros that no kernel knows of.
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
-        let length = MAX_BACKENDS * size_of::<Backend>();
-        let memory = memmap2::MmapMut::map_anon(length).expect("memory").into();
-        Self(Arc::new(Mapping { memory, _map: None }))
+        Self(Mapped::in_memory(LENGTH))
     }
 
     /// [`Backend::holds`].
@@ -347,12 +330,8 @@ impl Entries {
     }
 
     /// The entry at `index`; panics where the agent miscounts, never on input.
-    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
     fn entry(&self, index: u32) -> *mut Backend {
-        let index = index as usize;
-        assert!(index < MAX_BACKENDS, "backend {index}");
-        // SAFETY: inside the mapping, which holds MAX_BACKENDS entries and is page-aligned.
-        unsafe { self.0.memory.as_mut_ptr().cast::<Backend>().add(index) }
+        self.0.at(index as usize)
     }
 }
 

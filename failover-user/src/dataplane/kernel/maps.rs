@@ -1,6 +1,6 @@
 //! The maps in the kernel, from the agent's side.
 
-use aya::maps::{HashMap, MapData, PerCpuArray};
+use aya::maps::{MapData, PerCpuArray};
 use failover_common::{
     Backend, BackendCounters, Counter, Holds, MAX_BACKENDS, Reverse, ReverseKey, Service,
     ServiceKey, Verdict,
@@ -9,12 +9,13 @@ use failover_common::{
 use super::{
     super::{MapError, Maps, State},
     Entries, chain,
+    table::{Table, View},
 };
 
 /// Writes the control maps in the kernel.
 pub struct KernelMaps {
-    pub(super) services: HashMap<MapData, ServiceKey, Service>,
-    pub(super) reverse: HashMap<MapData, ReverseKey, Reverse>,
+    pub(super) services: Table<ServiceKey, Service>,
+    pub(super) reverse: Table<ReverseKey, Reverse>,
     pub(super) entries: Entries,
 }
 
@@ -25,19 +26,23 @@ impl KernelMaps {
         self.entries.clone()
     }
 
-    pub(super) fn read(&self) -> Result<State, MapError> {
+    /// The services, for whoever only reads them.
+    #[must_use]
+    pub fn services(&self) -> View<ServiceKey, Service> {
+        self.services.view()
+    }
+
+    pub(super) fn read(&self) -> State {
         let backends = (0..)
             .take(MAX_BACKENDS)
             .map(|index| (index, self.entries.read(index)))
             .filter(|(_, backend)| *backend != bytemuck::Zeroable::zeroed())
             .collect();
-        let services = self.services.iter().collect::<Result<_, _>>();
-        let reverse = self.reverse.iter().collect::<Result<_, _>>();
-        Ok(State {
+        State {
             backends,
-            services: services.map_err(|error| failed("read", "SERVICES", &error))?,
-            reverse: reverse.map_err(|error| failed("read", "REVERSE", &error))?,
-        })
+            services: self.services.iter().collect(),
+            reverse: self.reverse.iter().collect(),
+        }
     }
 }
 
@@ -55,27 +60,19 @@ impl Maps for KernelMaps {
     }
 
     fn set_service(&mut self, key: &ServiceKey, service: &Service) -> Result<(), MapError> {
-        self.services
-            .insert(key, service, 0)
-            .map_err(|error| failed("write", "SERVICES", &error))
+        self.services.set(key, service)
     }
 
-    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), MapError> {
-        self.services
-            .remove(key)
-            .map_err(|error| failed("write", "SERVICES", &error))
+    fn remove_service(&mut self, key: &ServiceKey) {
+        self.services.remove(key);
     }
 
     fn set_reverse(&mut self, key: &ReverseKey, reverse: &Reverse) -> Result<(), MapError> {
-        self.reverse
-            .insert(key, reverse, 0)
-            .map_err(|error| failed("write", "REVERSE", &error))
+        self.reverse.set(key, reverse)
     }
 
-    fn remove_reverse(&mut self, key: &ReverseKey) -> Result<(), MapError> {
-        self.reverse
-            .remove(key)
-            .map_err(|error| failed("write", "REVERSE", &error))
+    fn remove_reverse(&mut self, key: &ReverseKey) {
+        self.reverse.remove(key);
     }
 }
 

@@ -7,20 +7,23 @@ use std::{
 
 use aya::maps::MapInfo;
 use failover_common::{
-    Backend, BackendCounters, Counter, LAYOUT, MAX_BACKENDS, MAX_PAIRS, MAX_SERVICES, MAX_SYNS,
-    Pair, Reverse, ReverseKey, Service, ServiceKey, Syn, Verdict,
+    Backend, BackendCounters, Counter, LAYOUT, MAX_BACKENDS, MAX_PAIRS, MAX_SYNS, Pair, Place,
+    REVERSE_BITS, REVERSE_SLOTS, Reverse, ReverseKey, SERVICE_BITS, SERVICE_SLOTS, Service,
+    ServiceKey, Slot, Syn, Verdict, places,
 };
 use log::{info, warn};
 
 use super::KernelError;
 
 /// The maps that outlive the agent.
-pub(super) const PINNED_MAPS: [&str; 8] = [
+pub(super) const PINNED_MAPS: [&str; 10] = [
     "SERVICES",
+    "SERVICE_PLACES",
     "PAIRS",
     "SYNS",
     "SYN_BACKENDS",
     "REVERSE",
+    "REVERSE_PLACES",
     "BACKENDS",
     "VERDICTS",
     "BACKEND_COUNTERS",
@@ -92,12 +95,10 @@ pub(super) fn discard_incompatible(maps: &Path) -> Result<(), KernelError> {
     // Sizes of key and value in bytes, and the number of entries.
     let shape = |name| -> (usize, usize, usize) {
         match name {
-            "SERVICES" => (
-                size_of::<ServiceKey>(),
-                size_of::<Service>(),
-                2 * MAX_SERVICES,
-            ),
-            "REVERSE" => (size_of::<ReverseKey>(), size_of::<Reverse>(), MAX_SERVICES),
+            "SERVICES" => (4, size_of::<Slot<ServiceKey, Service>>(), SERVICE_SLOTS),
+            "SERVICE_PLACES" => (4, size_of::<Place>(), places(SERVICE_BITS)),
+            "REVERSE" => (4, size_of::<Slot<ReverseKey, Reverse>>(), REVERSE_SLOTS),
+            "REVERSE_PLACES" => (4, size_of::<Place>(), places(REVERSE_BITS)),
             "BACKENDS" => (4, size_of::<Backend>(), MAX_BACKENDS),
             "PAIRS" => (4, size_of::<Pair>(), MAX_PAIRS),
             "SYNS" => (4, size_of::<Syn>(), MAX_SYNS),

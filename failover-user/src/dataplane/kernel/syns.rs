@@ -1,34 +1,25 @@
 //! The `SYNS` and `SYN_BACKENDS` maps, mapped into memory.
 
-use std::{
-    os::fd::{AsFd as _, AsRawFd as _},
-    sync::atomic::{AtomicU16, AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use aya::maps::MapData;
 use failover_common::{MAX_SYNS, Syn};
-use memmap2::{MmapOptions, MmapRaw};
 
-use super::{super::MapError, maps::failed};
+use super::{super::MapError, mapped::Mapped};
 
 /// The SYNs of clients that backends have not answered.
 pub struct Syns {
-    slots: Table,
+    slots: Mapped,
     /// For each slot the index of the backend plus one.
-    backends: Table,
-}
-
-struct Table {
-    memory: MmapRaw,
-    _map: MapData,
+    backends: Mapped,
 }
 
 impl Syns {
     /// Of the maps `SYNS` and `SYN_BACKENDS`.
     pub(super) fn new(slots: MapData, backends: MapData) -> Result<Self, MapError> {
         Ok(Self {
-            slots: Table::new(slots, "SYNS", size_of::<Syn>())?,
-            backends: Table::new(backends, "SYN_BACKENDS", size_of::<u16>())?,
+            slots: Mapped::new(slots, "SYNS", MAX_SYNS * size_of::<Syn>())?,
+            backends: Mapped::new(backends, "SYN_BACKENDS", MAX_SYNS * size_of::<u16>())?,
         })
     }
 
@@ -92,32 +83,17 @@ impl Syns {
         taken.store(0, Ordering::Release);
     }
 
-    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
     fn slot(&self, index: usize) -> *mut Syn {
-        assert!(index < MAX_SYNS, "no slot {index}");
-        // SAFETY: inside the mapping, which holds MAX_SYNS slots and is page-aligned.
-        unsafe { self.slots.memory.as_mut_ptr().cast::<Syn>().add(index) }
+        self.slots.at(index)
     }
 
-    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
     fn waiting(&self, index: usize) -> &AtomicU16 {
-        assert!(index < MAX_SYNS, "no slot {index}");
-        // SAFETY: inside the mapping, as above; the data path stores whole words.
-        unsafe { AtomicU16::from_ptr(self.backends.memory.as_mut_ptr().cast::<u16>().add(index)) }
+        // SAFETY: inside the mapping; the data path stores whole words.
+        unsafe { AtomicU16::from_ptr(self.backends.at(index)) }
     }
 }
 
 /// What stands for a backend in `SYN_BACKENDS`.
 fn waiting_for(index: u32) -> u16 {
     u16::try_from(index + 1).unwrap_or(0)
-}
-
-impl Table {
-    fn new(map: MapData, name: &'static str, value: usize) -> Result<Self, MapError> {
-        let memory = MmapOptions::new()
-            .len(MAX_SYNS * value)
-            .map_raw(map.fd().as_fd().as_raw_fd())
-            .map_err(|error| failed("open", name, &error))?;
-        Ok(Self { memory, _map: map })
-    }
 }
