@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use failover_common::{Forward, Reverse, Service, Strikes, Verdict};
+use failover_common::{Forward, Reverse, Service, Verdict};
 use failover_ebpf::{
     frame::Frame as _,
     icmp::{self, Message},
@@ -21,17 +21,9 @@ use crate::{
     Step,
     context::Context,
     heartbeat,
-    lease::now,
     maps::{self, EXCEEDED, REPORT},
     passive, rewrite, select, service, transmit, tunnel,
 };
-
-/// Most "time exceeded" that a CPU makes within [`WINDOW`] (RFC 1812, section 4.3.2.8):
-/// 1,000 a second, as many as Linux allows all ICMP errors by default.
-const MOST_EXCEEDED: u64 = 100;
-
-/// Nanoseconds.
-const WINDOW: u64 = 100_000_000;
 
 /// An answer to a heartbeat, or news of a packet that was not delivered. `None`: the
 /// message may be for somebody else too.
@@ -191,7 +183,7 @@ pub(crate) extern "C" fn exceeded(xdp: *mut xdp_md) -> u32 {
 #[inline(always)]
 fn make_exceeded(context: &mut Context) -> Option<()> {
     let packet = parse::header(context).ok()?;
-    if !reply::is_answerable(context, &packet) || !may_exceed()? {
+    if !reply::is_answerable(context, &packet) || !maps::is_due(&EXCEEDED)? {
         return None;
     }
     let end = packet.l3 + reply::quoted(&packet);
@@ -213,21 +205,4 @@ fn make_exceeded(context: &mut Context) -> Option<()> {
         return None;
     }
     reply::exceeded(context, &packet)
-}
-
-/// Takes one of this CPU's.
-#[inline(always)]
-fn may_exceed() -> Option<bool> {
-    let bucket = EXCEEDED.get_ptr_mut(0)?;
-    let now = now();
-    // SAFETY: this CPU's own entry, and XDP programs do not interrupt each other.
-    let Strikes { since, count } = unsafe { *bucket };
-    let (since, count) = if now.saturating_sub(since) > WINDOW {
-        (now, 1)
-    } else {
-        (since, count + 1)
-    };
-    // SAFETY: as above.
-    unsafe { *bucket = Strikes { since, count } };
-    Some(count <= MOST_EXCEEDED)
 }

@@ -10,6 +10,7 @@ pub mod extended;
 pub mod frame;
 pub mod hop;
 pub mod icmp;
+pub mod limit;
 pub mod outer;
 pub mod parse;
 pub mod quote;

@@ -10,11 +10,11 @@ use aya_ebpf::{
 use failover_common::{
     Backend, BackendCounters, Counter, Fragment, FragmentKey, MAX_BACKENDS, MAX_FRAGMENTS,
     MAX_PAIRS, MAX_SYNS, News, Pair, REVERSE_BITS, REVERSE_SLOTS, Reverse, ReverseKey,
-    SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Slot, Stage, Strikes, Syn, Verdict, places,
+    SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Slot, Stage, Syn, Verdict, places,
 };
-use failover_ebpf::{extended::Extended, quote::Report};
+use failover_ebpf::{extended::Extended, limit, quote::Report};
 
-use crate::tunnel::Handed;
+use crate::{lease::now, tunnel::Handed};
 
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 
@@ -54,9 +54,9 @@ static SYN_BACKENDS: Array<[u16; MAX_SYNS], 1, MAPPED> = Array::new();
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, Fragment, MAX_FRAGMENTS> = LruHashMap::new();
 
-/// "Time exceeded" that each CPU has made lately.
+/// When the next "time exceeded" may be made; see `limit`.
 #[btf_map]
-pub(crate) static EXCEEDED: PerCpuArray<Strikes, 1> = PerCpuArray::new();
+pub(crate) static EXCEEDED: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// Room for one packet that was read: the stack has none.
 #[btf_map]
@@ -70,7 +70,7 @@ pub(crate) static REPORT: PerCpuArray<Report, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static FIB: PerCpuArray<bpf_fib_lookup, 1> = PerCpuArray::new();
 
-/// When the next client may be told that its packet is too big; see `too_big`.
+/// When the next client may be told that its packet is too big; see `limit`.
 #[btf_map]
 pub(crate) static TOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
 
@@ -101,6 +101,14 @@ pub(crate) fn count_verdict(verdict: Verdict, length: usize) {
         // SAFETY: this CPU's own entry; XDP programs do not interrupt each other.
         add(unsafe { &mut *counter }, length);
     }
+}
+
+/// Whether this CPU may make one more ICMP error of a kind; then it counts as made.
+#[inline(always)]
+pub(crate) fn is_due(due: &PerCpuArray<u64, 1>) -> Option<bool> {
+    let due = due.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own entry, and XDP programs do not interrupt each other.
+    Some(limit::is_due(unsafe { &mut *due }, now()))
 }
 
 #[inline(always)]

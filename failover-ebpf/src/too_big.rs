@@ -24,24 +24,6 @@ const HOP_LIMIT: u8 = 64;
 /// packets for being told so (RFC 8201, section 4).
 const IPV6_LEAST: u32 = 1280;
 
-/// One answer a millisecond on each CPU, in the long run: as many as Linux allows itself
-/// by default (`icmp_msgs_per_sec`).
-const INTERVAL: u64 = 1_000_000;
-/// Answers at once after a pause.
-const BURST: u64 = 50;
-
-/// Whether one more may be told at `now`, nanoseconds; `due` is when the next one would
-/// be without a burst.
-#[inline(always)]
-pub fn is_due(due: &mut u64, now: u64) -> bool {
-    let next = if *due > now { *due } else { now };
-    if next - now >= BURST * INTERVAL {
-        return false;
-    }
-    *due = next + INTERVAL;
-    true
-}
-
 /// An answer to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
@@ -158,6 +140,3 @@ impl Answer {
         frame.store(self.l3 + Family::V6.header(), [[2, 0, c0, c1], mtu])
     }
 }
-
-#[cfg(test)]
-mod tests;

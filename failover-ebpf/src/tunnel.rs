@@ -15,7 +15,6 @@ use failover_ebpf::{
 use crate::{
     Step,
     context::Context,
-    lease,
     maps::{self, BACKENDS, HANDED, TOLD},
     rewrite, transmit,
 };
@@ -180,9 +179,7 @@ fn tell(context: &mut Context) -> Option<()> {
     } = handed()?;
     let Way { room, .. } = Way::to(BACKENDS.get_ptr(index)?, forward).ok()?;
     let answer = too_big::Answer::to(context, &packet, room)?;
-    let due = TOLD.get_ptr_mut(0)?;
-    // SAFETY: this CPU's own entry, and XDP programs do not interrupt each other.
-    if !too_big::is_due(unsafe { &mut *due }, lease::now()) {
+    if !maps::is_due(&TOLD)? {
         return None;
     }
     let ethernet = Ethernet::load(context, 0)?;

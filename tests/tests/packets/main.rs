@@ -7,6 +7,7 @@ mod control;
 mod decap;
 mod frame;
 mod killed;
+mod limit;
 mod mortals;
 mod mutations;
 mod network;
@@ -160,33 +161,9 @@ fn any_mutation() -> Result<()> {
     in_world(mutations::check)
 }
 
-/// At most 100 within 100 ms on each CPU; the rest of a flood is dropped as it is.
 #[test]
-fn time_exceeded_is_bounded() -> Result<()> {
-    const FLOOD: u32 = 5_000;
-    let rows = rows::all();
-    let expired = rows
-        .iter()
-        .find(|row| row.verdict == Verdict::HopLimitAnswered);
-    let expired = expired.context("no row that is answered")?;
-    in_world(|world| {
-        let began = now_ns();
-        let mut answered = 0;
-        for _ in 0..FLOOD {
-            let outcome = world.run(&expired.input, expired.ingress)?;
-            match outcome.verdict {
-                Verdict::HopLimitAnswered => answered += 1,
-                verdict => ensure!(verdict == Verdict::HopLimitDropped, "{verdict:?}"),
-            }
-        }
-        let windows = (now_ns() - began) / 100_000_000 + 1;
-        let cpus = std::thread::available_parallelism()?.get() as u64;
-        ensure!(
-            (100..=100 * windows * cpus).contains(&answered),
-            "{answered} of {FLOOD} within {windows} windows"
-        );
-        Ok(())
-    })
+fn answers_that_time_is_exceeded_are_bounded() -> Result<()> {
+    in_world(limit::exceeded)
 }
 
 #[test]
@@ -233,7 +210,7 @@ fn a_stage_that_is_not_there() -> Result<()> {
 
 #[test]
 fn answers_to_what_is_too_big_are_bounded() -> Result<()> {
-    in_world(tunnel::check_bound)
+    in_world(limit::too_big)
 }
 
 #[test]
