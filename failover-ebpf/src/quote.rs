@@ -120,6 +120,27 @@ pub enum Side {
     ToClient,
 }
 
+impl Side {
+    /// The address that is translated in the message's header, and the one in the
+    /// packet's.
+    #[inline(always)]
+    const fn of(self, report: &Report) -> (&Address, &Address) {
+        match self {
+            Self::ToBackend => (&report.message.destination, &report.source),
+            Self::ToClient => (&report.message.source, &report.destination),
+        }
+    }
+
+    /// Where these are, in headers with their addresses at `source` and `destination`.
+    #[inline(always)]
+    const fn offsets(self, source: usize, destination: usize) -> (usize, usize) {
+        match self {
+            Self::ToBackend => (destination, source),
+            Self::ToClient => (source, destination),
+        }
+    }
+}
+
 /// Makes it the message that the other side would have got, in place, about a packet
 /// with `address` and `port`, and one hop further. A checksum that was wrong stays so.
 ///
@@ -148,20 +169,8 @@ fn translate_v4<F: Frame + ?Sized>(
     port: Be16,
 ) -> Option<()> {
     let Report { message, .. } = report;
-    let (outer, at_outer, quoted, at_quoted) = match side {
-        Side::ToBackend => (
-            &message.destination,
-            IPV4_DESTINATION,
-            &report.source,
-            IPV4_SOURCE,
-        ),
-        Side::ToClient => (
-            &message.source,
-            IPV4_SOURCE,
-            &report.destination,
-            IPV4_DESTINATION,
-        ),
-    };
+    let (outer, quoted) = side.of(report);
+    let (at_outer, at_quoted) = side.offsets(IPV4_SOURCE, IPV4_DESTINATION);
     let l3 = message.l3 & MAX_OFFSET;
     let header = Difference::none().v4(outer.v4(), address.v4());
     hop::take_v4(frame, l3, message.hop_limit, message.protocol, header)?;
@@ -187,20 +196,8 @@ fn translate_v6<F: Frame + ?Sized>(
     port: Be16,
 ) -> Option<()> {
     let Report { message, .. } = report;
-    let (outer, at_outer, quoted, at_quoted) = match side {
-        Side::ToBackend => (
-            &message.destination,
-            IPV6_DESTINATION,
-            &report.source,
-            IPV6_SOURCE,
-        ),
-        Side::ToClient => (
-            &message.source,
-            IPV6_SOURCE,
-            &report.destination,
-            IPV6_DESTINATION,
-        ),
-    };
+    let (outer, quoted) = side.of(report);
+    let (at_outer, at_quoted) = side.offsets(IPV6_SOURCE, IPV6_DESTINATION);
     let l3 = message.l3 & MAX_OFFSET;
     hop::take_v6(frame, l3, message.hop_limit)?;
     frame.store(l3 + at_outer, address.0)?;
