@@ -17,6 +17,7 @@ pub mod event;
 pub mod health;
 pub mod heartbeat;
 pub mod hook;
+mod http;
 #[cfg(test)]
 mod namespace;
 pub mod network;

@@ -1,22 +1,20 @@
 //! An HTTP request as a hook.
 
-use std::{net::SocketAddr, pin::pin};
+use std::net::SocketAddr;
 
 use http_body_util::Full;
 use hyper::{
     Request,
     body::Bytes,
-    client::conn::http1,
     header::{CONNECTION, CONTENT_TYPE, HOST, USER_AGENT},
 };
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::{Context, HookError};
-use crate::config::Method;
-
-/// Who asks, for the server's access log.
-const AGENT: &str = concat!("failover/", env!("CARGO_PKG_VERSION"));
+use crate::{
+    config::Method,
+    http::{AGENT, status},
+};
 
 /// Sends the context; a status of 2xx is success.
 pub(super) async fn send(
@@ -45,7 +43,7 @@ pub(super) async fn send(
         .map_err(|error| failed(error.to_string()))?;
     let stream = TcpStream::connect(to).await;
     let stream = stream.map_err(|error| failed(error.to_string()))?;
-    let status = exchange(stream, request).await;
+    let status = status(stream, request).await;
     let status = status.map_err(|error| failed(error.to_string()))?;
     if status.is_success() {
         Ok(status.to_string())
@@ -55,20 +53,4 @@ pub(super) async fn send(
             said: String::new(),
         })
     }
-}
-
-async fn exchange(
-    stream: TcpStream,
-    request: Request<Full<Bytes>>,
-) -> hyper::Result<hyper::StatusCode> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut connection = pin!(connection);
-    let mut response = pin!(sender.send_request(request));
-    // Not in a task of its own: when the hook's time is over, so is the connection.
-    let response = tokio::select! {
-        biased;
-        response = &mut response => response?,
-        _ = &mut connection => response.await?,
-    };
-    Ok(response.status())
 }
