@@ -20,10 +20,9 @@ mod worker;
 mod world;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum as _, value_parser};
 use lab::Interrupt;
 
@@ -33,7 +32,7 @@ use self::mirror::Mirror;
 use self::row::Row;
 use self::stress::{Part, Stress};
 use self::world::World;
-use crate::output::{require_root, say, show};
+use crate::output::{self, require_root, say};
 use crate::settings::{Settings, duration, positive};
 use crate::statistics::or_dash;
 
@@ -67,13 +66,10 @@ pub(crate) struct Arguments {
     /// CPUs: more than those can do is late for everybody, and no backend is healthy.
     #[arg(long, default_value_t = 400, value_parser = value_parser!(u32).range(1..=34_000))]
     bulk_rate: u32,
-    /// Write the rows as a JSON array; `-` is standard output, and the table then
-    /// goes to standard error.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Draw what each setting buys.
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    #[command(flatten)]
+    output: output::Rows,
+    #[command(flatten)]
+    picture: output::Picture,
 }
 
 /// Measures and prints. Fails only if it cannot measure: false takeovers are a result.
@@ -106,11 +102,8 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
         rows.push(row);
     }
     ensure!(!rows.is_empty(), "nothing was measured");
-    show(&rows, arguments.json.as_deref(), |to| print(to, &rows))?;
-    if let Some(path) = &arguments.svg {
-        chart::draw(&rows, path).with_context(|| format!("cannot draw {}", path.display()))?;
-    }
-    Ok(())
+    arguments.output.show(&rows, |to| print(to, &rows))?;
+    arguments.picture.show(|path| chart::draw(&rows, path))
 }
 
 impl Arguments {

@@ -2,10 +2,61 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use clap::Args;
 use serde::Serialize;
+
+/// Where the rows go.
+#[derive(Args)]
+pub(crate) struct Rows {
+    /// Write the rows as a JSON array; `-` is standard output, and the table then
+    /// goes to standard error.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Where the picture of the rows goes.
+#[derive(Args)]
+pub(crate) struct Picture {
+    /// Draw what was measured.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+impl Rows {
+    /// Prints the rows for people, and writes them as JSON if that is wanted.
+    pub(crate) fn show<T: Serialize>(
+        &self,
+        rows: &[T],
+        print: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<()> {
+        match self.json.as_deref() {
+            None => print(&mut io::stdout()),
+            Some(path) if path == Path::new("-") => {
+                print(&mut io::stderr())?;
+                write(&mut io::stdout().lock(), rows)
+            }
+            Some(path) => {
+                print(&mut io::stdout())?;
+                let file =
+                    File::create(path).with_context(|| format!("cannot write {}", path.display()));
+                write(&mut file?, rows)
+            }
+        }
+    }
+}
+
+impl Picture {
+    /// Has `draw` write the file, if that is wanted.
+    pub(crate) fn show(&self, draw: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        match &self.svg {
+            None => Ok(()),
+            Some(path) => draw(path).with_context(|| format!("cannot draw {}", path.display())),
+        }
+    }
+}
 
 /// Fails, in one line, for anybody but root.
 pub(crate) fn require_root() -> Result<()> {
@@ -19,28 +70,6 @@ pub(crate) fn require_root() -> Result<()> {
 /// Progress. Nothing depends on anybody reading it.
 pub(crate) fn say(what: std::fmt::Arguments<'_>) {
     let _gone = writeln!(io::stderr(), "bench: {what}");
-}
-
-/// Prints the rows for people, and writes them as a JSON array to `json` if that is
-/// wanted; `-` is standard output, and people then read standard error.
-pub(crate) fn show<T: Serialize>(
-    rows: &[T],
-    json: Option<&Path>,
-    print: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<()> {
-    match json {
-        None => print(&mut io::stdout()),
-        Some(path) if path == Path::new("-") => {
-            print(&mut io::stderr())?;
-            write(&mut io::stdout().lock(), rows)
-        }
-        Some(path) => {
-            print(&mut io::stdout())?;
-            let file =
-                File::create(path).with_context(|| format!("cannot write {}", path.display()));
-            write(&mut file?, rows)
-        }
-    }
 }
 
 fn write<T: Serialize>(to: &mut impl Write, rows: &[T]) -> Result<()> {

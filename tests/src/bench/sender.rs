@@ -13,7 +13,6 @@ mod table;
 mod world;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +23,7 @@ use lab::Interrupt;
 use self::cpu::Usage;
 use self::row::{Row, Sample};
 use self::world::World;
-use crate::output::{require_root, say, show};
+use crate::output::{self, require_root, say};
 use crate::settings::{Settings, duration, positive};
 
 /// So many backends, so often.
@@ -75,10 +74,8 @@ pub(crate) struct Arguments {
     /// Only what is answered by this; may be repeated.
     #[arg(long, value_enum)]
     peer: Vec<Peer>,
-    /// Write the rows as a JSON array; `-` is standard output, and the table then
-    /// goes to standard error.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: output::Rows,
 }
 
 /// Measures and prints. Fails only if it cannot measure.
@@ -102,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
             rows.push(row.with_context(|| format!("with {what}"))?);
         }
     }
-    show(&rows, arguments.json.as_deref(), |to| print(to, &rows))
+    arguments.output.show(&rows, |to| print(to, &rows))
 }
 
 impl Peer {

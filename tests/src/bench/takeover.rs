@@ -20,10 +20,9 @@ mod table;
 mod world;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, value_parser};
 use lab::{Forward, Interrupt, machine};
 
@@ -33,7 +32,7 @@ use self::fault::Fault;
 use self::row::{Key, Row};
 use self::system::System;
 use self::world::World;
-use crate::output::{require_root, say, show};
+use crate::output::{self, require_root, say};
 use crate::settings::{Settings, duration};
 
 /// What to measure and where to put it. Without a choice of faults, traffic,
@@ -76,13 +75,10 @@ pub(crate) struct Arguments {
     /// Requests a second on the connection that lasts.
     #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u32).range(1..=20_000))]
     stream_rate: u32,
-    /// Write the rows as a JSON array; `-` is standard output, and the table then
-    /// goes to standard error.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Draw the distribution of takeovers.
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    #[command(flatten)]
+    output: output::Rows,
+    #[command(flatten)]
+    picture: output::Picture,
 }
 
 /// Measures and prints. Fails only if it cannot measure: a slow takeover, or none
@@ -164,11 +160,8 @@ impl Arguments {
     }
 
     fn show(&self, rows: &[Row]) -> Result<()> {
-        show(rows, self.json.as_deref(), |to| print(to, rows))?;
-        if let Some(path) = &self.svg {
-            chart::draw(rows, path).with_context(|| format!("cannot draw {}", path.display()))?;
-        }
-        Ok(())
+        self.output.show(rows, |to| print(to, rows))?;
+        self.picture.show(|path| chart::draw(rows, path))
     }
 
     fn settings(&self) -> Settings {
