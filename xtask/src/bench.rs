@@ -1,14 +1,10 @@
 //! `cargo xtask bench`: which benchmark, and how, is for the binary to read.
 
-use std::{
-    ffi::OsString,
-    os::unix::process::CommandExt as _,
-    process::{Command, ExitCode},
-};
+use std::{ffi::OsString, process::ExitCode};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::{command, setup};
+use crate::{command, lab, setup};
 
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     ensure!(
@@ -19,20 +15,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     if measures_peers(args) {
         setup::peers();
     }
-    command::run(command::cargo().args(["build", "--release"]).args([
-        "--package",
-        "failover-user",
-        "--package",
-        "failover-tests",
-        "--bins",
-    ]))?;
-
-    // exec, not spawn, as for the demo: Ctrl-C is the benchmark's own.
-    let error = Command::new(command::binary("release", "bench")?)
-        .args(args)
-        .env("FAILOVER_BIN", command::binary("release", "failover")?)
-        .exec();
-    Err(error).context("cannot start the benchmark")
+    lab::become_program("bench", args)
 }
 
 /// Whether other systems than ours are measured: not if the user has chosen which,

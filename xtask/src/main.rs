@@ -7,6 +7,7 @@ mod build;
 mod ci;
 mod command;
 mod demo;
+mod lab;
 mod setup;
 mod test;
 mod toolchain;
