@@ -210,26 +210,6 @@ fn standbys() {
             "18: standby = \"cold\", but nothing starts it: write start = { command = [..] }",
         ),
         (
-            "a hook of the service that means nothing",
-            row("fence.command = [\"/f\"]", ["", "", ""]),
-            "7: `fence` has no effect, since no backend of service `db` is warm or cold: remove it",
-        ),
-        (
-            "a hook of a backend that means nothing",
-            row("", ["", "fence.command = [\"/f\"]", ""]),
-            "15: `fence` has no effect, since no backend of service `db` is warm or cold: remove it",
-        ),
-        (
-            "a time that means nothing",
-            row("patience = \"1s\"", ["", "", ""]),
-            "7: `patience` has no effect, since no backend of service `db` is warm or cold: remove it",
-        ),
-        (
-            "checks that mean nothing",
-            row("ready = [{ kind = \"tcp\" }]", ["", "", ""]),
-            "7: `ready` has no effect, since no backend of service `db` is warm or cold: remove it",
-        ),
-        (
             "start of one that runs",
             row("", ["", &format!("{WARM}\nstart.command = [\"/s\"]"), COLD]),
             "17: `start` has a meaning for standby = \"cold\" only: remove it",
@@ -279,6 +259,23 @@ fn standbys() {
              give the server a second name there",
         ),
     ]);
+}
+
+#[test]
+fn nothing_to_promote() {
+    // {key, line, of the service, of a backend}
+    for (key, line, service, backend) in [
+        ("fence", 7, "fence.command = [\"/f\"]", ""),
+        ("fence", 15, "", "fence.command = [\"/f\"]"),
+        ("patience", 7, "patience = \"1s\"", ""),
+        ("ready", 7, "ready = [{ kind = \"tcp\" }]", ""),
+    ] {
+        let error = format!(
+            "{line}: `{key}` has no effect, since no backend of service `db` is warm or cold: \
+             remove it"
+        );
+        check(&[(key, file(service, ["", backend, ""]), &error)]);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use etherparse::TcpOptionElement;
 use failover_common::{HEARTBEAT_PORT, Hold, Verdict};
 use lab::Family;
 
-use super::scene::Scene;
+use super::scene::{Scene, rescued_to};
 use super::{Row, ingress};
 use crate::before::{Before, Earlier};
 use crate::frame::{Frame, RST};
@@ -42,11 +42,6 @@ fn rescued(
     refusal: &Frame,
     (from, to): (Server, Server),
 ) -> Row {
-    let verdict = if from.net == to.net {
-        Verdict::RescuedTx
-    } else {
-        Verdict::RescuedRedirect
-    };
     let output = scene.repeated(to, refusal);
     Row {
         before,
@@ -55,7 +50,7 @@ fn rescued(
             format!("rescue: {what}: {:?}", scene.family),
             ingress(from),
             refusal,
-            verdict,
+            rescued_to(from, to),
             &output,
             scene.index(to),
         )

@@ -177,3 +177,12 @@ impl Scene {
         Change::shown(self.index(server), Signal::Refused, self.pair(server))
     }
 }
+
+/// The verdict on what had gone to `from` and goes to `to` now.
+pub(super) fn rescued_to(from: Server, to: Server) -> Verdict {
+    if from.net == to.net {
+        Verdict::RescuedTx
+    } else {
+        Verdict::RescuedRedirect
+    }
+}

@@ -8,7 +8,7 @@ use crate::before::{Before, Earlier};
 use crate::control::Control;
 use crate::frame::{Frame, Protocol, payload_for_zero};
 use crate::mortals::{ACROSS, ALONE, EVERY_PORT, FIRST, Offer, PASSIVE, SECOND, THIRD, THREE};
-use crate::rows::scene::Scene;
+use crate::rows::scene::{Scene, rescued_to};
 use crate::rows::{Row, further, ingress, towards};
 use crate::state::{Change, Entry};
 use crate::world::Server;
@@ -37,11 +37,6 @@ fn again(
     (input, lost): (&Control, &Frame),
     (from, to): (Server, Server),
 ) -> Row {
-    let verdict = if from.net == to.net {
-        Verdict::RescuedTx
-    } else {
-        Verdict::RescuedRedirect
-    };
     let (index, pair) = (scene.index(from), scene.pair(from));
     let output = Frame {
         vlan: input.frame.vlan,
@@ -61,7 +56,7 @@ fn again(
             format!("redelivery: {what}: {:?}", scene.family),
             ingress(from),
             input.bytes(),
-            verdict,
+            rescued_to(from, to),
         )
     }
 }
