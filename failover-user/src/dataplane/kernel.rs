@@ -310,9 +310,12 @@ impl Kernel {
     /// # Errors
     ///
     /// The map cannot be opened.
-    pub fn syns(&mut self) -> Result<Syns, KernelError> {
-        let syns = take_data(&mut self.ebpf, "SYNS")?;
-        Ok(Syns::new(syns, take_data(&mut self.ebpf, "SYN_BACKENDS")?)?)
+    pub fn syns(&self) -> Result<Syns, KernelError> {
+        let open = |name| {
+            let pin = maps_directory(&self.pin_path).join(name);
+            MapData::from_pin(pin).map_err(|error| failed("open", name, &error))
+        };
+        Ok(Syns::new(open("SYNS")?, open("SYN_BACKENDS")?)?)
     }
 
     /// The counters.

@@ -13,12 +13,14 @@ mod mutations;
 mod network;
 mod pieces;
 mod race;
+mod ring;
 mod rows;
 mod selection;
 mod services;
 mod slots;
 mod state;
 mod tunnel;
+mod visits;
 mod world;
 
 use anyhow::{Context as _, Result, ensure};
@@ -233,6 +235,16 @@ fn one_death_is_told_once() -> Result<()> {
 #[test]
 fn a_hold_is_cleared_while_it_is_set() -> Result<()> {
     in_world(race::clear)
+}
+
+#[test]
+fn a_flood_of_news_leaves_room_for_a_death() -> Result<()> {
+    in_world(ring::check)
+}
+
+#[test]
+fn a_syn_that_is_noted_late_is_repeated_too() -> Result<()> {
+    in_world(visits::check)
 }
 
 #[test]

@@ -12,6 +12,7 @@ use failover_common::{
 };
 use failover_user::dataplane::Maps as _;
 use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Syns};
+use failover_user::heartbeat::Rescue;
 use lab::{Family, Namespace, machine};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -292,6 +293,12 @@ impl World {
         indices
             .map(|index| Ok((index, self.counters.backend(index)?)))
             .collect()
+    }
+
+    /// What a sender repeats SYNs with.
+    pub(crate) fn rescue(&self) -> Result<Rescue> {
+        let (syns, services) = (self.kernel.syns()?, self.kernel.services()?);
+        Ok(Rescue::new(self.maps.entries(), syns, services))
     }
 
     /// The news since the last call.
