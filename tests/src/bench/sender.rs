@@ -174,6 +174,17 @@ fn print(to: &mut dyn Write, rows: &[Row]) -> Result<()> {
         "\npercent of one CPU; the thread's is also what the network of the lab does in its name: \
          much of it where a host answers, little where the wire does"
     )?;
+    for row in rows.iter().filter(|row| row.is_limited()) {
+        writeln!(
+            to,
+            "{} backends every {} us, {}: the thread has no time left, so heartbeats were left out; \
+             each took {:.1} us of it",
+            row.backends,
+            row.interval_us,
+            row.peer.name(),
+            row.thread_us()
+        )?;
+    }
     Ok(())
 }
 

@@ -81,6 +81,23 @@ impl Row {
     }
 }
 
+impl Row {
+    /// Whether there was more to send than the thread had time for: the rest of the
+    /// CPU is its pauses.
+    pub(super) fn is_limited(&self) -> bool {
+        self.thread_percent() > 90.0 && self.answered_percent < 99.0
+    }
+
+    /// What the thread used for one heartbeat that was answered, microseconds.
+    pub(super) fn thread_us(&self) -> f64 {
+        self.thread_percent() / 100.0 * 1e6 / self.answered_per_s
+    }
+
+    fn thread_percent(&self) -> f64 {
+        self.thread_user_percent + self.thread_system_percent
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn peer<S: Serializer>(peer: &Peer, to: S) -> std::result::Result<S::Ok, S::Error> {
     to.serialize_str(peer.name())
@@ -119,7 +136,7 @@ mod tests {
             },
             peer: Peer::Wire,
         };
-        let row = Row::new(load, before, after, &[])?;
+        let mut row = Row::new(load, before, after, &[])?;
         for (found, expected) in [
             (row.wanted_per_s, 100_000.0),
             (row.answered_per_s, 90_000.0),
@@ -128,8 +145,16 @@ mod tests {
             (row.thread_user_percent, 10.0),
             (row.thread_system_percent, 30.0),
             (row.agent_percent, 60.0),
+            (row.thread_us(), 40.0 / 9.0),
         ] {
             assert!((found - expected).abs() < 1e-6, "{expected} in {row:?}");
+        }
+        for (thread, answered, expected) in
+            [(40.0, 90.0, false), (95.0, 99.5, false), (95.0, 90.0, true)]
+        {
+            row.thread_system_percent = thread - row.thread_user_percent;
+            row.answered_percent = answered;
+            assert_eq!(row.is_limited(), expected, "{row:?}");
         }
         assert!(Row::new(load, before, before, &[]).is_err());
         Ok(())
