@@ -35,7 +35,7 @@ impl HeaderV4 {
         u16::from_be_bytes([self.0[2], self.0[3]])
     }
 
-    /// [`MORE_FRAGMENTS`] and the offset of a fragment; 0: it is none.
+    /// [`MORE_FRAGMENTS`](super::MORE_FRAGMENTS) and the offset of a fragment; 0: it is none.
     #[inline(always)]
     pub(crate) const fn fragment(&self) -> u16 {
         u16::from_be_bytes([self.0[6], self.0[7]]) & 0x3fff
