@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::namespace::Namespace;
 
 /// Runs the lines as one `ip -batch` inside the namespace.
-pub(crate) fn ip(namespace: &Namespace, lines: &[String]) -> Result<()> {
+pub fn ip(namespace: &Namespace, lines: &[String]) -> Result<()> {
     let batch = lines.join("\n");
     let mut command = namespace.command("ip");
     command.args(["-batch", "-"]);

@@ -12,7 +12,7 @@ pub mod closing;
 mod decap;
 mod host;
 mod interrupt;
-mod iproute;
+pub mod iproute;
 mod lab;
 pub mod machine;
 mod namespace;

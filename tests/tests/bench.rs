@@ -34,6 +34,10 @@ const ACCURACY: [&str; 10] = [
     "detection_us",
 ];
 
+const DATAPATH: [&str; 8] = [
+    "case", "services", "backends", "verdict", "ns", "ns_net", "spread", "runs",
+];
+
 const SENDER: [&str; 8] = [
     "backends",
     "peer",
@@ -75,6 +79,28 @@ fn accuracy() -> Result<()> {
             rows[0]
         );
     }
+    Ok(())
+}
+
+#[test]
+fn datapath() -> Result<()> {
+    let rows = rows(
+        "datapath --case answer-v6-udp --case swap-v4-tcp-8-2 --runs 2 --packets 1000",
+        &DATAPATH,
+    )?;
+    let cases: Vec<_> = rows.iter().map(|row| row["case"].clone()).collect();
+    let expected = [
+        "swap-v4-tcp-8-2",
+        "answer-v6-udp-1-2",
+        "answer-v6-udp-8-2",
+        "answer-v6-udp-10000-2",
+        "answer-v6-udp-10000-4096",
+    ];
+    ensure!(cases == expected, "{rows:#?}");
+    for row in &rows {
+        ensure!(row["ns"].as_f64() > Some(0.0) && row["runs"] == 2, "{row}");
+    }
+    ensure!(rows[4]["verdict"] == "returned_redirect", "{}", rows[4]);
     Ok(())
 }
 

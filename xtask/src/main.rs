@@ -36,8 +36,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Build and run a benchmark (needs root): `takeover`, `accuracy` or `sender`; ARGS
-    /// go to it, e.g. `takeover --runs 5`.
+    /// Build and run a benchmark (needs root): `takeover`, `accuracy`, `datapath` or
+    /// `sender`; ARGS go to it, e.g. `takeover --runs 5`.
     #[command(disable_help_flag = true)]
     Bench {
         /// Passed on unchanged.

@@ -5,6 +5,7 @@
 //! benchmark ends: done, failed, interrupted, by a panic.
 
 mod accuracy;
+mod datapath;
 mod drawing;
 mod events;
 mod output;
@@ -35,6 +36,8 @@ enum Bench {
     /// How often a healthy backend is taken for dead, and how soon a dead one is, for
     /// a grid of settings, on a director under stress.
     Accuracy(accuracy::Arguments),
+    /// What a packet costs in the kernel, by what it is and what becomes of it.
+    Datapath(datapath::Arguments),
     /// What it takes to send heartbeats to many backends, or to few very often.
     Sender(sender::Arguments),
     /// What takes memory away in `accuracy`.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     match Bench::parse() {
         Bench::Takeover(arguments) => measure(|interrupt| takeover::run(&arguments, interrupt)),
         Bench::Accuracy(arguments) => measure(|interrupt| accuracy::run(&arguments, interrupt)),
+        Bench::Datapath(arguments) => measure(|interrupt| datapath::run(&arguments, interrupt)),
         Bench::Sender(arguments) => measure(|interrupt| sender::run(&arguments, interrupt)),
         // It has nothing to clean up: any signal ends it.
         Bench::MemoryPressure => {
