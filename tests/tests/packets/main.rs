@@ -3,6 +3,7 @@
 //! routes and neighbours.
 
 mod before;
+mod budget;
 mod control;
 mod decap;
 mod frame;
@@ -119,6 +120,12 @@ fn one_packet(row: &Row) -> BackendCounters {
         _ => counters.forwarded = one,
     }
     counters
+}
+
+#[test]
+fn what_the_verifier_takes() -> Result<()> {
+    lab::machine::require_root()?;
+    budget::check()
 }
 
 #[test]
