@@ -7,8 +7,10 @@ mod budget;
 mod control;
 mod decap;
 mod frame;
+mod fuzz;
 mod killed;
 mod limit;
+mod model;
 mod mortals;
 mod mutations;
 mod network;
@@ -29,7 +31,7 @@ use failover_common::{BackendCounters, Counter, NewsKind, Verdict};
 use lab::clock::now_ns;
 
 use crate::rows::Row;
-use crate::world::{World, in_world};
+use crate::world::{World, in_still_world, in_world};
 
 /// Shortest frame that the kernel runs a program on, bytes (`ETH_HLEN`).
 const SHORTEST: usize = 14;
@@ -168,6 +170,11 @@ fn check_truncated(world: &mut World, row: &Row, length: usize) -> Result<()> {
 #[test]
 fn any_mutation() -> Result<()> {
     in_world(mutations::check)
+}
+
+#[test]
+fn any_frame_is_as_the_model_says() -> Result<()> {
+    in_still_world(fuzz::check)
 }
 
 #[test]

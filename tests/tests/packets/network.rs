@@ -19,11 +19,11 @@ pub(crate) const FRONT: u32 = 11;
 /// Interface index of net 2.
 pub(crate) const BACK: u32 = 12;
 /// Interface index of net 3.
-const THIN: u32 = 13;
+pub(crate) const THIN: u32 = 13;
 /// Interface index of net 4.
 pub(crate) const CLOSED: u32 = 15;
 /// Interface index of net 5.
-const FRONT_5: u32 = 14;
+pub(crate) const FRONT_5: u32 = 14;
 
 /// Receive queues of each interface.
 const QUEUES: u32 = 2;

@@ -5,8 +5,7 @@ use anyhow::Result;
 use failover_common::{
     Be16, Forward, MAX_BACKENDS, Reverse, ReverseKey, Service, ServiceBackend, ServiceKey,
 };
-use failover_user::dataplane::Maps as _;
-use failover_user::dataplane::kernel::KernelMaps;
+use failover_user::dataplane::Maps;
 use lab::Family;
 
 use crate::frame::Protocol;
@@ -79,7 +78,7 @@ pub(crate) enum Port {
 }
 
 /// Writes the services and their reverse entries.
-pub(crate) fn place(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> Result<()> {
+pub(crate) fn place(maps: &mut impl Maps, family: Family, protocol: Protocol) -> Result<()> {
     place_services(maps, family, protocol)?;
     place_tunnels(maps, family, protocol)?;
     place_reverse(maps, family, protocol)
@@ -117,7 +116,7 @@ pub(crate) fn service(forward: Forward, backends: &[(u32, u16)]) -> Service {
     service
 }
 
-fn place_services(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> Result<()> {
+fn place_services(maps: &mut impl Maps, family: Family, protocol: Protocol) -> Result<()> {
     let one = |server: Server, port| vec![(server.index(family), port)];
     let beyond = u32::try_from(MAX_BACKENDS)?;
     let primary = PRIMARY.index(family);
@@ -165,7 +164,7 @@ fn place_services(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> 
     Ok(())
 }
 
-fn place_tunnels(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> Result<()> {
+fn place_tunnels(maps: &mut impl Maps, family: Family, protocol: Protocol) -> Result<()> {
     let other = family.other();
     for (port, forward, family_of_backend, server) in [
         (Port::Ipip, Forward::Ipip, family, PRIMARY),
@@ -188,7 +187,7 @@ fn place_tunnels(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> R
     Ok(())
 }
 
-fn place_reverse(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> Result<()> {
+fn place_reverse(maps: &mut impl Maps, family: Family, protocol: Protocol) -> Result<()> {
     for (server, port, vip, vip_port) in [
         (PRIMARY, 2000, VIP, Port::Nat as u16),
         (HAIRPIN, 2002, VIP, Port::Hairpin as u16),

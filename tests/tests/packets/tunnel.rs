@@ -134,6 +134,12 @@ impl Tunnel {
 /// What spreads the flows, once more: another director, and another version, must send
 /// a flow to the same receive queue.
 fn hash(frame: &Frame, protocol: u8) -> u32 {
+    let (from, to) = (frame.source, frame.destination);
+    flow_hash((from.ip(), to.ip()), [from.port(), to.port()], protocol)
+}
+
+/// The same of who talks to whom.
+pub(crate) fn flow_hash(ends: (IpAddr, IpAddr), ports: [u16; 2], protocol: u8) -> u32 {
     let words = |address: IpAddr| {
         let address = Address::from(address);
         let [low, high] = address.0.as_chunks::<8>().0 else {
@@ -141,10 +147,9 @@ fn hash(frame: &Frame, protocol: u8) -> u32 {
         };
         [u64::from_ne_bytes(*low), u64::from_ne_bytes(*high)]
     };
-    let [s0, s1] = words(frame.source.ip());
-    let [d0, d1] = words(frame.destination.ip());
-    let [source, destination] =
-        [frame.source, frame.destination].map(|end| u64::from(end.port().swap_bytes()));
+    let [s0, s1] = words(ends.0);
+    let [d0, d1] = words(ends.1);
+    let [source, destination] = ports.map(|port| u64::from(port.swap_bytes()));
     let last = (source | destination << 16) << 8 | u64::from(protocol);
     let factors = [
         0x6a09_e667_f3bc_c909_u64,

@@ -10,14 +10,15 @@ use bytemuck::Zeroable as _;
 use failover_common::{
     Action, Address, Backend, BackendCounters, Counter, LAYOUT, News, Pair, Stage, Verdict,
 };
-use failover_user::dataplane::Maps as _;
 use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Syns};
+use failover_user::dataplane::{Maps, State};
 use failover_user::heartbeat::Rescue;
 use lab::{Family, Namespace, machine};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::frame::Protocol;
+use crate::fuzz::Recorder;
 use crate::mortals::{self, MORTALS};
 use crate::network::{self, BACK, FRONT, ip, mac, padded};
 use crate::services;
@@ -171,12 +172,55 @@ pub(crate) struct World {
 /// Runs `work` inside a network of its own, with a program of its own. Nothing
 /// is left behind, also by a panic.
 pub(crate) fn in_world(work: impl FnOnce(&mut World) -> Result<()> + Send) -> Result<()> {
+    in_namespace(|pins| {
+        let mut world = World::load(pins)?;
+        place(&mut world.maps)?;
+        for family in Family::ALL {
+            for server in MORTALS {
+                let backend = server.backend(family);
+                world.maps.set_backend(server.index(family), &backend);
+            }
+            for protocol in Protocol::ALL {
+                mortals::place(&mut world.maps, family, protocol)?;
+            }
+        }
+        work(&mut world)
+    })
+}
+
+/// The same where nothing lives or dies, and what the maps hold.
+pub(crate) fn in_still_world(
+    work: impl FnOnce(&mut World, State) -> Result<()> + Send,
+) -> Result<()> {
+    in_namespace(|pins| {
+        let mut world = World::load(pins)?;
+        let mut recorder = Recorder::default();
+        place(&mut world.maps)?;
+        place(&mut recorder)?;
+        work(&mut world, recorder.0)
+    })
+}
+
+fn in_namespace(work: impl FnOnce(&Path) -> Result<()> + Send) -> Result<()> {
     machine::require_root()?;
     machine::mount_bpffs()?;
     let namespace = Namespace::new("packets")?;
     network::build(&namespace)?;
     let pins = Pins(Path::new(machine::BPFFS).join(namespace.name()));
-    namespace.run(|| work(&mut World::load(&pins.0)?))
+    namespace.run(|| work(&pins.0))
+}
+
+/// Everything but [`MORTALS`] and their services.
+fn place(maps: &mut impl Maps) -> Result<()> {
+    for family in Family::ALL {
+        for server in SERVERS {
+            maps.set_backend(server.index(family), &server.backend(family));
+        }
+        for protocol in Protocol::ALL {
+            services::place(maps, family, protocol)?;
+        }
+    }
+    Ok(())
 }
 
 /// The CPU on which [`World::run`] runs the program.
@@ -201,7 +245,7 @@ impl World {
         let mut kernel = Kernel::open(pins)?;
         kernel.load()?;
         let (maps, _empty) = kernel.maps()?;
-        let mut world = Self {
+        Ok(Self {
             maps,
             syns: Rc::new(kernel.syns()?),
             counters: kernel.counters()?,
@@ -211,19 +255,7 @@ impl World {
             sent: false,
             pins: pins.to_owned(),
             kernel,
-        };
-        for family in Family::ALL {
-            for server in SERVERS.into_iter().chain(MORTALS) {
-                world
-                    .maps
-                    .set_backend(server.index(family), &server.backend(family));
-            }
-            for protocol in Protocol::ALL {
-                services::place(&mut world.maps, family, protocol)?;
-                mortals::place(&mut world.maps, family, protocol)?;
-            }
-        }
-        Ok(world)
+        })
     }
 
     /// Runs the program on a frame that came in by the interface `ingress`.
