@@ -4,6 +4,8 @@
 
 mod before;
 mod budget;
+#[path = "../../../fuzz/check.rs"]
+mod check;
 mod control;
 mod decap;
 mod frame;
@@ -165,6 +167,17 @@ fn check_truncated(world: &mut World, row: &Row, length: usize) -> Result<()> {
         ensure!(outcome.frame == cut, "a byte changed");
     }
     Ok(())
+}
+
+/// What libFuzzer looks for, of every frame that is here anyway.
+#[test]
+fn what_is_read_is_inside_the_packet() {
+    for row in rows::all() {
+        for length in 0..=row.input.len() {
+            check::check(&row.input[..length]);
+        }
+        check::check(&row.output);
+    }
 }
 
 #[test]
