@@ -1,6 +1,7 @@
 //! The table: what the program must do with which frame.
 
 mod control;
+mod elsewhere;
 mod extension;
 mod forwarded;
 mod fragments;
@@ -107,6 +108,7 @@ pub(crate) fn all() -> Vec<Row> {
         control::rows(),
         lengths::rows(),
         tags::rows(),
+        elsewhere::rows(),
     ]
     .concat()
 }

@@ -25,7 +25,13 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 /// An ICMP message to `host` in net 1.
-fn message(family: Family, host: u8, kind: (u8, u8), word: [u8; 4], body: Vec<u8>) -> Control {
+pub(super) fn message(
+    family: Family,
+    host: u8,
+    kind: (u8, u8),
+    word: [u8; 4],
+    body: Vec<u8>,
+) -> Control {
     let to = at(family, 1, host, 0);
     Control {
         frame: Frame::new(Protocol::Udp, client(family), to),
@@ -126,7 +132,7 @@ fn echoes(family: Family) -> Vec<Row> {
 }
 
 /// An answer of the service as its client got it.
-fn answer(family: Family, protocol: Protocol, port: Port) -> Frame {
+pub(super) fn answer(family: Family, protocol: Protocol, port: Port) -> Frame {
     Frame::new(protocol, at(family, 1, VIP, port as u16), client(family))
 }
 
@@ -139,7 +145,7 @@ fn unreachable(family: Family) -> (u8, u8) {
 }
 
 /// `input` about `lost` goes to `server`, about what it sent from `port`.
-fn told(
+pub(super) fn told(
     what: &str,
     input: &Control,
     (server, port): (Server, Option<u16>),

@@ -48,7 +48,7 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 /// The answer that fits `mtu`, every length and checksum by etherparse.
-fn answered(what: String, input: &Frame, mtu: usize) -> Row {
+pub(super) fn answered(what: String, input: &Frame, mtu: usize) -> Row {
     let (vip, client) = (input.destination.ip(), input.source.ip());
     let link = PacketBuilder::ethernet2(input.dst_mac, input.src_mac);
     let ip = headers(vip, client);

@@ -61,7 +61,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-fn row(what: &str, input: &Frame, tunnel: Tunnel, verdict: Verdict) -> Row {
+pub(super) fn row(what: &str, input: &Frame, tunnel: Tunnel, verdict: Verdict) -> Row {
     let (family, protocol) = (input.source.is_ipv4(), input.protocol);
     let Tunnel {
         family: outer,
