@@ -14,7 +14,6 @@ mod table;
 mod world;
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, value_parser};
@@ -25,7 +24,7 @@ use self::case::{Case, Timed};
 use self::harness::{Floor, Harness};
 use self::row::Row;
 use self::world::{World, in_world};
-use crate::output::{require_root, say, show};
+use crate::output::{self, require_root, say};
 
 /// What to measure and where to put it.
 #[derive(Args)]
@@ -39,10 +38,8 @@ pub(crate) struct Arguments {
     /// Packets in a run.
     #[arg(long, default_value = "100000", value_parser = value_parser!(u32).range(1..=100_000_000))]
     packets: u32,
-    /// Write the rows as a JSON array; `-` is standard output, and the table then
-    /// goes to standard error.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: output::Rows,
 }
 
 impl Arguments {
@@ -70,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
         };
         cases.iter().map(measure).collect::<Result<Vec<_>>>()
     })?;
-    show(&rows, arguments.json.as_deref(), |to| print(to, &rows))
+    arguments.output.show(&rows, |to| print(to, &rows))
 }
 
 fn measure(
