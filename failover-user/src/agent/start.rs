@@ -82,6 +82,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let succeeding = agent.is_succeeding(&links).await?;
     let patience = if succeeding { GLANCE } else { LOOK_AROUND };
     agent.look_around(&mut observed, patience).await;
+    // A promotion that was on its way goes on, though nothing may change any more.
+    agent.controller.settle(now());
     // The maps first, then the program that reads them.
     agent.apply();
     let (told, heartbeats) = mpsc::unbounded_channel();

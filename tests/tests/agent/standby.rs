@@ -14,9 +14,11 @@ use tempfile::TempDir;
 use crate::world::{SOON, named};
 
 mod cold;
+mod distrust;
 mod killed;
 mod maintenance;
 mod redis;
+mod steps;
 
 /// A directory of programs for hooks to run.
 pub(crate) struct Scripts(TempDir);

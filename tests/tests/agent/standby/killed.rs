@@ -1,213 +1,239 @@
-//! The agent is killed at each step of a promotion, and another one goes on. The
-//! hooks themselves kill it: nothing of the agent is changed for these tests.
+//! The agent is killed at each step of a change of the holder, and another one goes on.
 
-use std::{net::SocketAddr, thread::sleep, time::Duration};
+use std::{thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{Agent, Family, Lab, Options, Server, client::TcpClient, server::Protocol, wait};
+use lab::wait;
 
-use super::{Scripts, config, done, held_by, service};
-use crate::world::{PORT, REQUEST, SOON};
+use super::{
+    done, held_by, service,
+    steps::{AUTO, MANUAL, When, World},
+};
+use crate::world::SOON;
 
-/// How a promotion ends whose agent was killed by a hook.
-enum End {
-    /// The next agent runs the hook again and finishes.
+/// What happens to the service, and so which hooks run.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// The primary's cable is cut.
+    Cut,
+    /// It is plugged in again once the standby serves.
+    Back,
+    /// None: the operator switches.
+    Switch,
+}
+
+/// What the next agent does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It runs the hook again and finishes.
     Resumes,
     /// Nobody knows whether it ran: a person says.
     Asks,
 }
 
-struct World {
-    agent: Agent,
-    scripts: Scripts,
-    _primary: Server,
-    _standby: Server,
-    lab: Lab,
+struct Row {
+    killer: (&'static str, When),
+    next: Next,
+    /// What was run in the end. A promotion that was run twice is here twice, of others
+    /// once is enough.
+    runs: &'static [&'static str],
 }
 
-impl World {
-    /// Each hook writes a line when it begins and one when it ends; `killer` kills the
-    /// agent in between, once.
-    fn new(killer: &str, when: &str, keys: &str) -> Result<Self> {
-        let lab = Lab::new(Options::default())?;
-        let primary = Server::start(&lab.primary, Protocol::Tcp, PORT)?;
-        let standby = Server::start(&lab.standby, Protocol::Tcp, PORT)?;
-        let scripts = Scripts::new()?;
-        let kill = "[ -e $DIR/killed ] || { touch $DIR/killed; kill -9 $PPID; sleep 0.2; }";
-        let hook = |name: &str| {
-            let kill = if name == killer { kill } else { "" };
-            let (before, after) = if when == "before" {
-                (kill, "")
-            } else {
-                ("", kill)
-            };
-            let log = format!("{before}\necho $FAILOVER_BACKEND >> $DIR/{name}.log\n{after}");
-            scripts
-                .add(name, &log)
-                .map(|path| format!("{name}.command = [{path:?}]\n"))
-        };
-        let hooks = ["fence", "promote", "demote"].map(hook);
-        let hooks: String = hooks.into_iter().collect::<Result<_>>()?;
-        let keys = format!("failback = \"manual\"\n{keys}\n{hooks}");
-        let agent = Agent::start(&lab, &config(&lab, PORT, &keys, "", "standby = \"warm\""))?;
-        let world = Self {
-            agent,
-            scripts,
-            _primary: primary,
-            _standby: standby,
-            lab,
-        };
-        world.served_by("primary")?;
-        Ok(world)
+/// What all rows of a test have in common.
+struct Scene {
+    kind: &'static str,
+    keys: &'static str,
+    fault: Fault,
+    /// Who serves while there is no agent.
+    meanwhile: Option<&'static str>,
+    /// Who serves in the end.
+    serves: &'static str,
+}
+
+impl Scene {
+    fn check(&self, rows: &[Row]) -> Result<()> {
+        for row in rows {
+            self.check_row(row)
+                .with_context(|| format!("{:?}", row.killer))?;
+        }
+        Ok(())
     }
 
-    fn served_by(&self, name: &str) -> Result<()> {
-        let vip = SocketAddr::new(self.lab.vip(Family::V4), PORT);
-        wait::until(SOON, &format!("{name} answers"), || self.answers(vip, name))
-            .with_context(|| self.agent.log())
+    fn check_row(&self, row: &Row) -> Result<()> {
+        let mut world = World::new(self.kind, self.keys, row.killer)?;
+        match self.fault {
+            Fault::Cut => _ = world.lab.primary.cut_link()?,
+            Fault::Back => {
+                world.lab.primary.cut_link()?;
+                world.served_by("standby")?;
+                world.lab.primary.restore_link()?;
+            }
+            Fault::Switch => done(&world.agent, &["switch", "db"])?,
+        }
+        world.killed()?;
+        // Who is promoted serves, and nobody else, whatever the agent.
+        let serves = world.answerer();
+        ensure!(
+            serves.as_deref() == self.meanwhile,
+            "{serves:?} without an agent"
+        );
+        world.agent.restart()?;
+        if row.next == Next::Asks {
+            asks(&world)?;
+            done(&world.agent, &["go", "db"])?;
+        }
+        world.served_by(self.serves)?;
+        let runs = || {
+            let mut runs = world.runs();
+            runs.dedup_by(|next, last| next == last && !next.starts_with("promote"));
+            runs
+        };
+        wait::until(SOON, "every hook is run", || runs() == row.runs)
+            .with_context(|| format!("{:?}\n{}", runs(), world.agent.log()))?;
+        ensure!(runs() == row.runs, "and then {:?}", runs());
+        Ok(())
     }
+}
 
-    fn answers(&self, vip: SocketAddr, name: &str) -> bool {
-        let answer = TcpClient::connect(&self.lab.client, vip, REQUEST)
-            .and_then(|mut client| client.request("hello", REQUEST));
-        answer.is_ok_and(|answer| answer == format!("{name} hello"))
-    }
+/// Nothing happens before a person has said go, not even if the old primary is back.
+fn asks(world: &World) -> Result<()> {
+    held_by(&world.agent, "standby", "blocked")?;
+    let says = service(&world.agent)["waits_for"].to_string();
+    ensure!(says.contains("failover go db"), "{says}");
+    world.lab.primary.restore_link()?;
+    sleep(Duration::from_millis(300));
+    held_by(&world.agent, "standby", "blocked")?;
+    let serves = world.answerer();
+    ensure!(serves.is_none(), "{serves:?} serves");
+    Ok(())
 }
 
 #[test]
-fn at_each_hook() -> Result<()> {
-    let rows = [
-        ("fence", "before", End::Resumes),
-        ("fence", "after", End::Resumes),
-        ("promote", "before", End::Asks),
-        ("promote", "after", End::Asks),
-    ];
-    for (killer, when, end) in rows {
-        let row = format!("{when} {killer}");
-        let mut world = World::new(killer, when, "")?;
-        world.lab.primary.cut_link()?;
-        wait::until(SOON, "the agent is killed", || world.agent.pid().is_none())
-            .with_context(|| format!("{row}: {}", world.agent.log()))?;
-        // Nobody serves without being promoted, whatever the agent.
-        let vip = SocketAddr::new(world.lab.vip(Family::V4), PORT);
-        ensure!(!world.answers(vip, "standby"), "{row}: it serves");
-        world.agent.restart()?;
-        match end {
-            End::Resumes => {}
-            End::Asks => {
-                held_by(&world.agent, "standby", "blocked").context(row.clone())?;
-                let says = service(&world.agent)["waits_for"].to_string();
-                ensure!(says.contains("failover go db"), "{row}: {says}");
-                // Not even if the old primary comes back.
-                world.lab.primary.restore_link()?;
-                sleep(Duration::from_millis(300));
-                held_by(&world.agent, "standby", "blocked").context(row.clone())?;
-                ensure!(!world.answers(vip, "primary"), "{row}: the old one serves");
-                done(&world.agent, &["go", "db"])?;
-            }
-        }
-        world.served_by("standby").context(row.clone())?;
-        let promoted = world.scripts.lines("promote.log");
-        ensure!(promoted.len() <= 1, "{row}: promoted twice");
-        ensure!(
-            world
-                .scripts
-                .lines("fence.log")
-                .first()
-                .is_some_and(|it| it == "primary")
-        );
+fn on_the_way_to_a_warm_standby() -> Result<()> {
+    let row = |killer, next, runs| Row { killer, next, runs };
+    Scene {
+        kind: "warm",
+        keys: MANUAL,
+        fault: Fault::Cut,
+        meanwhile: None,
+        serves: "standby",
     }
-    Ok(())
+    .check(&[
+        row(
+            ("fence", When::Before),
+            Next::Resumes,
+            &["fence primary", "promote standby"],
+        ),
+        row(
+            ("fence", When::After),
+            Next::Resumes,
+            &["fence primary", "promote standby"],
+        ),
+        row(
+            ("promote", When::Before),
+            Next::Asks,
+            &["fence primary", "demote primary"],
+        ),
+        row(
+            ("promote", When::After),
+            Next::Asks,
+            &["fence primary", "promote standby", "demote primary"],
+        ),
+    ])
+}
+
+#[test]
+fn on_the_way_to_a_cold_standby() -> Result<()> {
+    let runs = &["fence primary", "start standby", "promote standby"];
+    let row = |when| Row {
+        killer: ("start", when),
+        next: Next::Resumes,
+        runs,
+    };
+    Scene {
+        kind: "cold",
+        keys: MANUAL,
+        fault: Fault::Cut,
+        meanwhile: None,
+        serves: "standby",
+    }
+    .check(&[row(When::Before), row(When::After)])
+}
+
+#[test]
+fn when_the_old_primary_becomes_a_standby() -> Result<()> {
+    let runs = &["fence primary", "promote standby", "demote primary"];
+    let row = |when| Row {
+        killer: ("demote", when),
+        next: Next::Resumes,
+        runs,
+    };
+    Scene {
+        kind: "warm",
+        keys: MANUAL,
+        fault: Fault::Back,
+        meanwhile: Some("standby"),
+        serves: "standby",
+    }
+    .check(&[row(When::Before), row(When::After)])
+}
+
+#[test]
+fn when_the_holder_is_demoted() -> Result<()> {
+    let row = |when| Row {
+        killer: ("demote", when),
+        next: Next::Resumes,
+        runs: &["demote primary", "promote standby"],
+    };
+    Scene {
+        kind: "warm",
+        keys: MANUAL,
+        fault: Fault::Switch,
+        meanwhile: None,
+        serves: "standby",
+    }
+    .check(&[row(When::Before), row(When::After)])
+}
+
+#[test]
+fn when_a_cold_standby_is_stopped() -> Result<()> {
+    let row = |when| Row {
+        killer: ("stop", when),
+        next: Next::Resumes,
+        runs: &[
+            "fence primary",
+            "start standby",
+            "promote standby",
+            "demote primary",
+            "demote standby",
+            "promote primary",
+            "stop standby",
+        ],
+    };
+    Scene {
+        kind: "cold",
+        keys: AUTO,
+        fault: Fault::Back,
+        meanwhile: Some("primary"),
+        serves: "primary",
+    }
+    .check(&[row(When::Before), row(When::After)])
 }
 
 /// Checks that only a promoted backend passes spare the person.
 #[test]
 fn checks_show_that_it_is_promoted() -> Result<()> {
     let ready = "ready = [{ kind = \"tcp\", interval = \"20ms\", timeout = \"20ms\" }]";
-    let mut world = World::new("promote", "after", ready)?;
+    let keys = format!("{MANUAL}\n{ready}");
+    let mut world = World::new("warm", &keys, ("promote", When::After))?;
     world.lab.primary.cut_link()?;
-    wait::until(SOON, "the agent is killed", || world.agent.pid().is_none())?;
+    world.killed()?;
     world.agent.restart()?;
     world.served_by("standby")?;
-    ensure!(world.scripts.lines("promote.log").len() == 1);
+    ensure!(world.runs() == ["fence primary", "promote standby"]);
     // And the next agent knows who holds it, also from nothing but the store.
     world.agent.kill9()?;
     world.agent.restart()?;
     world.served_by("standby")?;
     held_by(&world.agent, "standby", "waiting")
-}
-
-/// What the store says cannot be true, or it is gone: nothing happens by itself.
-#[test]
-fn a_store_that_contradicts_the_maps() -> Result<()> {
-    let rows = [
-        ("damaged", "{ \"vers", "could not be read"),
-        (
-            "somebody else",
-            r#"{"version":1,"services":{"db":{"promotion":{"holder":"standby"}}},"backends":{}}"#,
-            "primary serves, but standby was promoted last",
-        ),
-        (
-            "somebody unknown",
-            r#"{"version":1,"services":{"db":{"promotion":{"holder":"x"}}},"backends":{}}"#,
-            "`x` is not one of the service any more",
-        ),
-    ];
-    for (description, text, says) in rows {
-        let mut world = World::new("nobody", "before", "")?;
-        world.agent.kill9()?;
-        let file = world
-            .agent
-            .config_path()
-            .with_file_name("state")
-            .join("state.json");
-        std::fs::write(file, text)?;
-        world.agent.restart()?;
-        world.served_by("primary").context(description)?;
-        let waits = service(&world.agent)["waits_for"].to_string();
-        ensure!(waits.contains(says), "{description}: {waits}");
-        world.lab.primary.cut_link()?;
-        sleep(Duration::from_millis(500));
-        ensure!(
-            world.scripts.lines("fence.log").is_empty(),
-            "{description}: it was fenced"
-        );
-        ensure!(
-            world.scripts.lines("promote.log").is_empty(),
-            "{description}: promoted"
-        );
-        done(&world.agent, &["go", "db"])?;
-        world.served_by("standby").context(description)?;
-    }
-    Ok(())
-}
-
-/// Without a fence nobody is promoted; the old primary keeps the service if it is back.
-#[test]
-fn a_fence_that_fails() -> Result<()> {
-    let world = World::new("nobody", "before", "")?;
-    world
-        .scripts
-        .add("fence", "echo no power switch >&2; exit 1")?;
-    world.lab.primary.cut_link()?;
-    held_by(&world.agent, "primary", "blocked")?;
-    ensure!(world.scripts.lines("promote.log").is_empty());
-    let status = world.agent.cli(&["status"])?;
-    let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    ensure!(
-        status.contains("WAITS FOR A PERSON: primary could not be fenced"),
-        "{status}"
-    );
-    let failed = [
-        ("hook", "fence"),
-        ("outcome", "failed"),
-        ("text", "exit status: 1: no power switch"),
-    ];
-    ensure!(
-        super::events(&world.agent, "hook", &failed)? == 3,
-        "two retries"
-    );
-    world.lab.primary.restore_link()?;
-    world.served_by("primary")?;
-    held_by(&world.agent, "primary", "best")
 }

@@ -45,7 +45,7 @@ fn what_is_disabled_stays_so_over_a_restart() -> Result<()> {
 #[test]
 fn what_is_drained_for_a_time_comes_back() -> Result<()> {
     let mut world = World::new(Options::default(), "hold_down = \"0s\"")?;
-    done(&world.agent, &["drain", "standby-V4", "--for", "2s"])?;
+    done(&world.agent, &["drain", "standby-V4", "--for", "5s"])?;
     ensure!(holds(&world, "standby-V4") == "[\"drained\"]");
     // Its time goes on while no agent runs.
     world.agent.kill9()?;
