@@ -31,7 +31,7 @@ use failover_common::{Be16, Forward, HeartbeatKind, ServiceKey};
 
 pub use self::{
     error::Error,
-    hook::{Action, Hook, Method},
+    hook::{Action, Hook, Method, Verb},
     standby::{Hooks, Member, Standby},
 };
 use self::{error::Problem, source::Source};

@@ -6,7 +6,9 @@
 
 mod command;
 mod http;
+mod systemd;
 mod trust;
+mod wake;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -86,6 +88,19 @@ enum HookError {
     Status { status: String, said: String },
     #[error("cannot reach {to}: {reason}")]
     Http { to: String, reason: String },
+    #[error("cannot reach systemd: {0}: start the D-Bus service (dbus) of this machine")]
+    Bus(zbus::Error),
+    #[error("systemd refuses: {0}")]
+    Refused(String),
+    #[error("{unit}: {result}: systemctl status {unit} says why")]
+    Job { unit: String, result: String },
+    #[error("the connection to systemd ended before the job for {unit} did")]
+    NoResult { unit: String },
+    #[error("cannot send to {to}: {source}")]
+    Send {
+        to: std::net::Ipv4Addr,
+        source: std::io::Error,
+    },
 }
 
 /// Runs `hook` until it succeeds or there is nothing left to try, and tells of each
@@ -138,6 +153,11 @@ async fn try_once(hook: &Hook, context: &Context) -> (Ending, String) {
             let request = http::send(*to, path, *method, context);
             timeout(hook.timeout, request).await.ok()
         }
+        Action::Systemd { unit, verb } => {
+            let ended = systemd::run(unit, *verb);
+            timeout(hook.timeout, ended).await.ok()
+        }
+        Action::Wake { mac, broadcast } => Some(wake::send(*mac, *broadcast).await),
     };
     match ended {
         Some(Ok(said)) => (Ending::Done, said),

@@ -30,6 +30,7 @@ pub struct Agent {
     pin_path: PathBuf,
     /// The `[agent]` table that every configuration starts with.
     preamble: String,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -65,6 +66,7 @@ impl Agent {
             directory,
             pin_path,
             preamble,
+            environment: Vec::new(),
             process: None,
         };
         agent.write_config(config)?;
@@ -84,6 +86,11 @@ impl Agent {
         binary.clone_into(&mut self.binary);
     }
 
+    /// Sets a variable of its environment from the next [`Agent::restart`] on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts the agent, again if need be, and waits until it answers `status`.
     /// One that still runs is terminated first.
     pub fn restart(&mut self) -> Result<()> {
@@ -98,6 +105,7 @@ impl Agent {
             .arg("-c")
             .arg(self.config_path())
             .env("RUST_LOG", "info")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);

@@ -28,6 +28,10 @@ const LAB_PACKAGES: &[(&str, &str)] = &[
     // Redis and its client, for tests of warm standbys. The package redis-server
     // would start one on this machine.
     ("redis-check-rdb", "redis-tools"),
+    // A systemd for a host of the lab, and its bus, for hooks. Neither runs on this
+    // machine by that.
+    ("busctl", "systemd"),
+    ("dbus-daemon", "dbus-daemon"),
     // The linker's bindings to LLVM are compiled from C.
     ("cc", "build-essential"),
 ];

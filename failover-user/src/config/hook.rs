@@ -1,6 +1,10 @@
 //! Hooks: what is run outside of the agent for one step of a takeover.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use toml::Spanned;
 
@@ -15,6 +19,21 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const RETRIES: u32 = 2;
 const MAX_RETRIES: u32 = 100;
 const BACKOFF: Duration = Duration::from_secs(1);
+
+/// What systemd calls the kinds of units that can be started (systemd.unit(5)).
+const UNITS: [&str; 8] = [
+    "service",
+    "socket",
+    "device",
+    "mount",
+    "automount",
+    "swap",
+    "target",
+    "path",
+];
+
+/// Longest name of a unit, bytes (systemd.unit(5)).
+const UNIT_LEN: usize = 255;
 
 /// What is run for one step.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +69,29 @@ pub enum Action {
         /// `POST` or `PUT`.
         method: Method,
     },
+    /// Starts or stops a unit of this machine's systemd.
+    Systemd {
+        /// Its name, with its kind.
+        unit: String,
+        /// Which of the two.
+        verb: Verb,
+    },
+    /// Wakes a machine by its network card (Wake-on-LAN).
+    Wake {
+        /// The card's hardware address.
+        mac: [u8; 6],
+        /// Who hears of it: the broadcast address of the card's network.
+        broadcast: Ipv4Addr,
+    },
+}
+
+/// What systemd is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Start the unit.
+    Start,
+    /// Stop it.
+    Stop,
 }
 
 /// Method of an HTTP request.
@@ -73,26 +115,49 @@ impl Hook {
             command,
             http,
             method,
+            systemd,
+            wake,
+            broadcast,
             timeout,
             retries,
             backoff,
             required,
         } = raw.into_inner().0;
         let refuse = |problem| Err(source.error(table.clone(), Problem::Standby(problem)));
-        let action = match (command, http) {
-            (Some(command), None) => {
-                value::refuse("method", method.as_ref(), "command", source)?;
+        let without = |kind| {
+            value::refuse(
+                "method",
+                method.as_ref().filter(|_| kind != "http"),
+                kind,
+                source,
+            )?;
+            let broadcast = broadcast.as_ref().filter(|_| kind != "wake");
+            value::refuse("broadcast", broadcast, kind, source)
+        };
+        let action = match (command, http, systemd, wake) {
+            (Some(command), None, None, None) => {
+                without("command")?;
                 self::command(command, source)?
             }
-            (None, Some(http)) => {
-                let methods = [("POST", Method::Post), ("PUT", Method::Put)];
-                let method = method.map_or(Ok(Method::Post), |method| {
-                    value::keyword(&method, "method", &methods, source)
-                })?;
-                self::http(&http, method, source)?
+            (None, Some(http), None, None) => {
+                without("http")?;
+                self::http(&http, method.as_ref(), source)?
             }
-            (None, None) => return refuse(StandbyProblem::NoAction { hook: name }),
-            (Some(_), Some(_)) => return refuse(StandbyProblem::TwoActions { hook: name }),
+            (None, None, Some(unit), None) => {
+                without("systemd")?;
+                systemd_unit(unit, name, source)?
+            }
+            (None, None, None, Some(_)) if name != "start" => {
+                return refuse(StandbyProblem::OnlyStart);
+            }
+            (None, None, None, Some(mac)) => {
+                without("wake")?;
+                let broadcast =
+                    value::required(broadcast, "broadcast", "\"10.0.0.255\"", &table, source)?;
+                self::wake(&mac, &broadcast, source)?
+            }
+            (None, None, None, None) => return refuse(StandbyProblem::NoAction { hook: name }),
+            _ => return refuse(StandbyProblem::SeveralActions { hook: name }),
         };
         let timeout = match timeout {
             None => TIMEOUT,
@@ -146,7 +211,15 @@ fn command(raw: Spanned<Vec<Spanned<String>>>, source: Source<'_>) -> Result<Act
 }
 
 /// Addresses only: a name server may be what has just failed.
-fn http(raw: &Spanned<String>, method: Method, source: Source<'_>) -> Result<Action, Error> {
+fn http(
+    raw: &Spanned<String>,
+    method: Option<&Spanned<String>>,
+    source: Source<'_>,
+) -> Result<Action, Error> {
+    let methods = [("POST", Method::Post), ("PUT", Method::Put)];
+    let method = method.map_or(Ok(Method::Post), |method| {
+        value::keyword(method, "method", &methods, source)
+    })?;
     let url = raw.get_ref();
     let parsed = url.strip_prefix("http://").and_then(|rest| {
         let (server, path) = rest.split_at(rest.find('/')?);
@@ -161,4 +234,60 @@ fn http(raw: &Spanned<String>, method: Method, source: Source<'_>) -> Result<Act
         return Err(source.error(raw.span(), Problem::Standby(problem)));
     };
     Ok(Action::Http { to, path, method })
+}
+
+/// What keeps a server from serving stops the unit; all else starts one.
+fn systemd_unit(
+    raw: Spanned<String>,
+    hook: &'static str,
+    source: Source<'_>,
+) -> Result<Action, Error> {
+    let unit = raw.get_ref();
+    let (stem, kind) = unit.rsplit_once('.').unwrap_or_default();
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b":_.\\@-".contains(&byte);
+    let valid = !stem.is_empty() && stem.bytes().all(fits) && unit.len() <= UNIT_LEN;
+    if !valid || !UNITS.contains(&kind) {
+        let problem = StandbyProblem::Unit { unit: unit.clone() };
+        return Err(source.error(raw.span(), Problem::Standby(problem)));
+    }
+    let verb = match hook {
+        "fence" | "stop" => Verb::Stop,
+        _ => Verb::Start,
+    };
+    let unit = raw.into_inner();
+    Ok(Action::Systemd { unit, verb })
+}
+
+fn wake(
+    raw: &Spanned<String>,
+    broadcast: &Spanned<String>,
+    source: Source<'_>,
+) -> Result<Action, Error> {
+    let Some(mac) = hardware_address(raw.get_ref()) else {
+        let mac = raw.get_ref().clone();
+        let problem = Problem::Standby(StandbyProblem::Mac { mac });
+        return Err(source.error(raw.span(), problem));
+    };
+    let address = broadcast.get_ref();
+    match address.parse::<Ipv4Addr>() {
+        Ok(broadcast) if !broadcast.is_unspecified() => Ok(Action::Wake { mac, broadcast }),
+        Ok(_) | Err(_) => {
+            let address = address.clone();
+            let problem = Problem::Standby(StandbyProblem::Broadcast { address });
+            Err(source.error(broadcast.span(), problem))
+        }
+    }
+}
+
+/// Six octets of one card: not those of a group, nor none.
+fn hardware_address(text: &str) -> Option<[u8; 6]> {
+    let octet = |part: &str| {
+        let hexadecimal = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        hexadecimal
+            .then(|| u8::from_str_radix(part, 16).ok())
+            .flatten()
+    };
+    let octets: Vec<u8> = text.split(':').map(octet).collect::<Option<_>>()?;
+    let mac: [u8; 6] = octets.try_into().ok()?;
+    (mac[0] & 1 == 0 && mac != [0; 6]).then_some(mac)
 }

@@ -19,6 +19,7 @@ mod killed;
 mod maintenance;
 mod redis;
 mod steps;
+mod systemd;
 
 /// A directory of programs for hooks to run.
 pub(crate) struct Scripts(TempDir);

@@ -3,10 +3,12 @@
 /// See [`Problem`](super::Problem).
 #[derive(Debug, thiserror::Error)]
 pub(in crate::config) enum StandbyProblem {
-    #[error("`{hook}` says two things to do: write either `command` or `http`")]
-    TwoActions { hook: &'static str },
     #[error(
-        "`{hook}` says nothing to do: write `command` or `http`, as in \
+        "`{hook}` says several things to do: write one of `command`, `http`, `systemd`, `wake`"
+    )]
+    SeveralActions { hook: &'static str },
+    #[error(
+        "`{hook}` says nothing to do: write `command`, `http` or `systemd`, as in \
          {hook} = {{ command = [\"/usr/local/sbin/{hook}\"] }}"
     )]
     NoAction { hook: &'static str },
@@ -17,6 +19,23 @@ pub(in crate::config) enum StandbyProblem {
     EmptyCommand,
     #[error("`http` is `{url}`: write http://ADDRESS:PORT/PATH, an IPv6 address in brackets")]
     Url { url: String },
+    #[error(
+        "`systemd` is `{unit}`: write the name of a unit and its kind, as in systemd = \"nginx.service\""
+    )]
+    Unit { unit: String },
+    #[error(
+        "`wake` is `{mac}`: write the hardware address of a card, as in wake = \"52:54:00:12:34:56\""
+    )]
+    Mac { mac: String },
+    #[error(
+        "`broadcast` is `{address}`: write the IPv4 broadcast address of the card's network, as in \
+         broadcast = \"10.0.0.255\""
+    )]
+    Broadcast { address: String },
+    #[error(
+        "`wake` has a meaning for `start` only: a machine that wakes up does nothing else for sure"
+    )]
+    OnlyStart,
     #[error("an argument has a zero byte, which no program can be given: remove it")]
     Zero,
     #[error("timeout = \"{text}\" leaves no time for it: write timeout = \"30s\"")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{check, edit, parse};
 use crate::{
-    config::{Action, Hook, Hooks, Member, Method},
+    config::{Action, Hook, Hooks, Member, Method, Verb},
     promotion::Kind,
 };
 
@@ -127,13 +127,13 @@ fn hooks() {
         (
             "nothing to do",
             warm("{ timeout = \"1s\" }"),
-            "16: `promote` says nothing to do: write `command` or `http`, as in \
+            "16: `promote` says nothing to do: write `command`, `http` or `systemd`, as in \
              promote = { command = [\"/usr/local/sbin/promote\"] }",
         ),
         (
             "two things to do",
             warm("{ command = [\"/p\"], http = \"http://10.0.0.1:80/\" }"),
-            "16: `promote` says two things to do: write either `command` or `http`",
+            "16: `promote` says several things to do: write one of `command`, `http`, `systemd`, `wake`",
         ),
         (
             "a shell string",
@@ -177,6 +177,27 @@ fn hooks() {
             "16: unknown method `GET`: expected one of `POST`, `PUT`",
         ),
         (
+            "a unit without its kind",
+            warm("{ systemd = \"promote-db\" }"),
+            "16: `systemd` is `promote-db`: write the name of a unit and its kind, as in systemd = \"nginx.service\"",
+        ),
+        (
+            "a unit that is a path",
+            warm("{ systemd = \"/etc/db.service\" }"),
+            "16: `systemd` is `/etc/db.service`: write the name of a unit and its kind, as in \
+             systemd = \"nginx.service\"",
+        ),
+        (
+            "a unit and a method",
+            warm("{ systemd = \"db.service\", method = \"PUT\" }"),
+            "16: `method` has no meaning for kind `systemd`: remove it",
+        ),
+        (
+            "waking as a promotion",
+            warm("{ wake = \"52:54:00:12:34:56\", broadcast = \"10.0.0.255\" }"),
+            "16: `wake` has a meaning for `start` only: a machine that wakes up does nothing else for sure",
+        ),
+        (
             "no time",
             warm("{ command = [\"/p\"], timeout = \"0s\" }"),
             "16: timeout = \"0s\" leaves no time for it: write timeout = \"30s\"",
@@ -192,6 +213,84 @@ fn hooks() {
             "16: `required` has a meaning for `fence` only: remove it",
         ),
     ]);
+}
+
+#[test]
+fn waking() {
+    let cold = |start: &str| {
+        let cold = format!("standby = \"cold\"\nstart = {start}");
+        file("", ["", &cold, COLD])
+    };
+    let address = |mac: &str| cold(&format!("{{ wake = {mac:?}, broadcast = \"10.0.0.255\" }}"));
+    let refused = |mac: &str| {
+        format!(
+            "16: `wake` is `{mac}`: write the hardware address of a card, as in \
+             wake = \"52:54:00:12:34:56\""
+        )
+    };
+    for mac in [
+        "",
+        "52:54:00:12:34",
+        "52:54:00:12:34:56:78",
+        "52-54-00-12-34-56",
+        "5:54:00:12:34:56",
+        "+5:54:00:12:34:56",
+        "53:54:00:12:34:56",
+        "00:00:00:00:00:00",
+    ] {
+        check(&[(mac, address(mac), &refused(mac))]);
+    }
+    check(&[
+        (
+            "nobody hears it",
+            cold("{ wake = \"52:54:00:12:34:56\" }"),
+            "16: missing key `broadcast`: write broadcast = \"10.0.0.255\"",
+        ),
+        (
+            "a name hears it",
+            cold("{ wake = \"52:54:00:12:34:56\", broadcast = \"lan\" }"),
+            "16: `broadcast` is `lan`: write the IPv4 broadcast address of the card's network, as in \
+             broadcast = \"10.0.0.255\"",
+        ),
+        (
+            "a broadcast that is for nothing",
+            cold("{ command = [\"/s\"], broadcast = \"10.0.0.255\" }"),
+            "16: `broadcast` has no meaning for kind `command`: remove it",
+        ),
+    ]);
+    let config = parse(&address("52:54:00:ab:CD:ef")).unwrap();
+    let standby = config.services[0].standby.clone().unwrap();
+    let action = Action::Wake {
+        mac: [0x52, 0x54, 0, 0xab, 0xcd, 0xef],
+        broadcast: [10, 0, 0, 255].into(),
+    };
+    assert_eq!(standby.members[1].hooks.start, Some(hook(action, 2)));
+}
+
+#[test]
+fn units() {
+    let keys = ["start", "promote", "fence", "demote", "stop"]
+        .map(|hook| format!("{hook}.systemd = \"db@a-1.service\"\n"))
+        .concat();
+    let config = parse(&file(
+        "",
+        ["", &format!("standby = \"cold\"\n{keys}"), COLD],
+    ))
+    .unwrap();
+    let hooks = config.services[0].standby.clone().unwrap().members[1]
+        .hooks
+        .clone();
+    let rows = [
+        (hooks.start, Verb::Start, 2),
+        (hooks.promote, Verb::Start, 0),
+        (hooks.fence, Verb::Stop, 2),
+        (hooks.demote, Verb::Start, 2),
+        (hooks.stop, Verb::Stop, 2),
+    ];
+    for (found, verb, retries) in rows {
+        let unit = "db@a-1.service".into();
+        assert_eq!(found, Some(hook(Action::Systemd { unit, verb }, retries)));
+    }
 }
 
 #[test]
