@@ -21,6 +21,22 @@ use crate::wait;
 /// How long a start or an orderly end may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Goes on as a program that finds only its own things at the usual places: sockets,
+/// pins, the store, and in /usr/local/sbin what is in the directory given.
+const ROOM: &str = r#"
+mount --make-rprivate /
+mkdir "$1/netns"
+mount --rbind /run/netns "$1/netns"
+mount -t tmpfs tmpfs /run
+mkdir /run/netns
+mount --move "$1/netns" /run/netns
+mount -t bpf bpf /sys/fs/bpf
+mount -t tmpfs tmpfs /var/lib
+mount --bind "$2" /usr/local/sbin
+shift 2
+exec "$@"
+"#;
+
 /// `failover run` on the director, with a configuration, an API socket and pins
 /// of its own. When dropped it is killed and everything it set up is detached.
 pub struct Agent {
@@ -31,6 +47,8 @@ pub struct Agent {
     /// The `[agent]` table that every configuration starts with.
     preamble: String,
     environment: Vec<(String, String)>,
+    /// What it finds in /usr/local/sbin, if it runs in a [`ROOM`].
+    programs: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -42,15 +60,30 @@ impl Agent {
     /// `api` and `state`, all set here) ends: more keys of that table come first in it, then
     /// the services.
     pub fn start(lab: &Lab, config: &str) -> Result<Self> {
-        let binary = match std::env::var_os("FAILOVER_BIN") {
-            Some(path) => path.into(),
-            None => machine::binary("failover")?,
-        };
-        Self::start_binary(lab, &binary, config)
+        Self::start_binary(lab, &binary()?, config)
     }
 
-    /// The same with a given binary.
+    /// Starts it with this configuration and nothing else. All files are at their usual
+    /// places, which only it sees, and are gone with it: another start knows nothing of
+    /// this one. Its hooks find those of `programs` in /usr/local/sbin.
+    pub fn start_printed(lab: &Lab, config: &str, programs: &Path) -> Result<Self> {
+        let mut agent = Self::new(lab, &binary()?)?;
+        agent.preamble = String::new();
+        agent.programs = Some(programs.to_owned());
+        agent.write_config(config)?;
+        agent.restart()?;
+        Ok(agent)
+    }
+
+    /// The same as [`Agent::start`] with a given binary.
     pub fn start_binary(lab: &Lab, binary: &Path, config: &str) -> Result<Self> {
+        let mut agent = Self::new(lab, binary)?;
+        agent.write_config(config)?;
+        agent.restart()?;
+        Ok(agent)
+    }
+
+    fn new(lab: &Lab, binary: &Path) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("failover-").tempdir()?;
         let pin_path = Path::new(BPFFS).join(machine::unique_name());
         let preamble = format!(
@@ -60,18 +93,16 @@ impl Agent {
             directory.path().join("api.sock").display(),
             directory.path().join("state").display(),
         );
-        let mut agent = Self {
+        Ok(Self {
             namespace: Arc::clone(&lab.director.namespace),
             binary: binary.to_owned(),
             directory,
             pin_path,
             preamble,
             environment: Vec::new(),
+            programs: None,
             process: None,
-        };
-        agent.write_config(config)?;
-        agent.restart()?;
-        Ok(agent)
+        })
     }
 
     /// Replaces the configuration file, for a reload or a restart.
@@ -99,7 +130,7 @@ impl Agent {
             .create(true)
             .append(true)
             .open(self.log_path())?;
-        let mut command = self.namespace.command(&self.binary);
+        let mut command = self.command();
         command
             .arg("run")
             .arg("-c")
@@ -141,9 +172,7 @@ impl Agent {
     #[must_use]
     pub fn client_command(&self) -> Command {
         let mut command = self.namespace.command(&self.binary);
-        command
-            .arg("--api")
-            .arg(self.directory.path().join("api.sock"));
+        command.arg("--api").arg(self.api());
         command
     }
 
@@ -197,6 +226,28 @@ impl Agent {
         self.directory.path().join("failover.toml")
     }
 
+    fn command(&self) -> Command {
+        let Some(programs) = &self.programs else {
+            return self.namespace.command(&self.binary);
+        };
+        let mut command = self.namespace.command("unshare");
+        command.args(["--mount", "sh", "-ec", ROOM, "room"]).args([
+            self.directory.path(),
+            programs,
+            &self.binary,
+        ]);
+        command
+    }
+
+    fn api(&self) -> PathBuf {
+        match (&self.programs, &self.process) {
+            (Some(_), Some(process)) => {
+                format!("/proc/{}/root/run/failover.sock", process.id()).into()
+            }
+            (Some(_) | None, _) => self.directory.path().join("api.sock"),
+        }
+    }
+
     fn log_path(&self) -> PathBuf {
         self.directory.path().join("agent.log")
     }
@@ -223,14 +274,26 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         drop(self.process.take());
+        if thread::panicking() {
+            eprintln!("log of the agent:\n{}", self.log());
+        }
+        if self.programs.is_some() {
+            // The kernel takes the pins away with the room.
+            return;
+        }
         let mut detach = self.namespace.command(&self.binary);
         detach.args(["detach", "--pin-path"]).arg(&self.pin_path);
         // A safety net, also under a broken agent: whatever it says, the pins go,
         // and with them the links and programs.
         let _said = detach.stdin(Stdio::null()).output();
         let _removed = fs::remove_dir_all(&self.pin_path);
-        if thread::panicking() {
-            eprintln!("log of the agent:\n{}", self.log());
-        }
+    }
+}
+
+/// The binary named by `FAILOVER_BIN`, else the workspace's.
+fn binary() -> Result<PathBuf> {
+    match std::env::var_os("FAILOVER_BIN") {
+        Some(path) => Ok(path.into()),
+        None => machine::binary("failover"),
     }
 }

@@ -68,10 +68,8 @@ pub struct TcpClient {
 impl TcpClient {
     /// Connects from a host.
     pub fn connect(from: &Host, to: SocketAddr, timeout: Duration) -> io::Result<Self> {
-        let stream = from.run(|| TcpStream::connect_timeout(&to, timeout))?;
-        stream.set_nodelay(true)?;
         Ok(Self {
-            stream: BufReader::new(stream),
+            stream: BufReader::new(connect(from, to, timeout)?),
         })
     }
 
@@ -89,6 +87,13 @@ impl TcpClient {
         }
         Ok(answer.trim_end().to_owned())
     }
+}
+
+/// A connection from a host; small requests are not held back.
+pub(crate) fn connect(from: &Host, to: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = from.run(|| TcpStream::connect_timeout(&to, timeout))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// "Any address, any port" of the family of `to`.

@@ -36,6 +36,12 @@ impl Process {
         &mut self.child
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal; returns the moment just before, [`clock::now_ns`].
     pub fn signal(&self, signal: Signal) -> io::Result<u64> {
         let id = i32::try_from(self.child.id()).map_err(io::Error::other)?;

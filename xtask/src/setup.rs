@@ -28,6 +28,8 @@ const LAB_PACKAGES: &[(&str, &str)] = &[
     // Redis and its client, for tests of warm standbys. The package redis-server
     // would start one on this machine.
     ("redis-check-rdb", "redis-tools"),
+    // PostgreSQL, for the same.
+    ("postgres", POSTGRES),
     // A systemd for a host of the lab, and its bus, for hooks. Neither runs on this
     // machine by that.
     ("busctl", "systemd"),
@@ -35,6 +37,9 @@ const LAB_PACKAGES: &[(&str, &str)] = &[
     // The linker's bindings to LLVM are compiled from C.
     ("cc", "build-essential"),
 ];
+
+/// Debian's newest PostgreSQL.
+const POSTGRES: &str = "postgresql";
 
 /// What `bench` measures us against: (command, Debian package).
 const PEER_PACKAGES: &[(&str, &str)] = &[("haproxy", "haproxy")];
@@ -238,9 +243,16 @@ fn install(packages: &[&str], why: &str) -> Result<()> {
         return Ok(());
     }
     say(&format!("installing {}: {why}", packages.join(", ")));
+    if packages.contains(&POSTGRES) {
+        no_cluster()?;
+    }
     let apt = || {
         let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            // Keeps what no_cluster has written.
+            .env("UCF_FORCE_CONFFOLD", "1")
+            .arg("-qq");
         command
     };
     // Its failure alone means nothing: another source's server may be down.
@@ -254,10 +266,30 @@ fn install(packages: &[&str], why: &str) -> Result<()> {
     )
 }
 
-/// Also looks where only root's `PATH` goes.
+/// The package would make a cluster and start a server on this machine, unless it reads
+/// otherwise before. What somebody has written there about it stays.
+fn no_cluster() -> Result<()> {
+    let directory = Path::new("/etc/postgresql-common");
+    let file = directory.join("createcluster.conf");
+    let mut text = fs::read_to_string(&file).unwrap_or_default();
+    if text
+        .lines()
+        .any(|line| line.trim_start().starts_with("create_main_cluster"))
+    {
+        return Ok(());
+    }
+    text.push_str("create_main_cluster = false\n");
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::write(&file, text))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Also looks where only root's `PATH` goes, and where no `PATH` does.
 fn has(tool: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/sbin".into(), "/sbin".into()];
+    let mut system = vec!["/usr/sbin".into(), "/sbin".into()];
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    system.extend(versions.flatten().map(|version| version.path().join("bin")));
     env::join_paths(env::split_paths(&path).chain(system))
         .is_ok_and(|path| which::which_in(tool, Some(path), "/").is_ok())
 }

@@ -1,15 +1,8 @@
 //! Standbys that must be promoted or started, with real servers.
 
-use std::{
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
-};
-
 use anyhow::{Context as _, Result, ensure};
 use lab::{Agent, Family, Lab, wait};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::world::{SOON, named};
 
@@ -17,37 +10,10 @@ mod cold;
 mod distrust;
 mod killed;
 mod maintenance;
+mod postgres;
 mod redis;
 mod steps;
 mod systemd;
-
-/// A directory of programs for hooks to run.
-pub(crate) struct Scripts(TempDir);
-
-impl Scripts {
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self(tempfile::tempdir()?))
-    }
-
-    /// A shell script; `$DIR` is the directory.
-    pub(crate) fn add(&self, name: &str, text: &str) -> Result<String> {
-        let path = self.path(name);
-        let directory = self.0.path().display();
-        fs::write(&path, format!("#!/bin/sh\nDIR={directory}\n{text}\n"))?;
-        fs::set_permissions(&path, Permissions::from_mode(0o755))?;
-        Ok(path.display().to_string())
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Lines of a file in the directory.
-    pub(crate) fn lines(&self, name: &str) -> Vec<String> {
-        let text = fs::read_to_string(self.path(name)).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
-    }
-}
 
 /// A service `db` with `primary` and `standby`; `keys` are of the service, and the
 /// other two of each backend.
@@ -78,10 +44,10 @@ address = "{b}"
     )
 }
 
-/// What status says of the service.
+/// What status says of the only service.
 pub(crate) fn service(agent: &Agent) -> Value {
     let status = agent.status().unwrap_or_default();
-    named(&status, "services", "db").clone()
+    status["services"][0].clone()
 }
 
 /// What status says of a backend.

@@ -437,5 +437,5 @@ fn the_configurations_of_the_documentation() {
         parse(block).unwrap_or_else(|error| panic!("{error}:\n{block}"));
         count += 1;
     }
-    assert_eq!(count, 3);
+    assert_eq!(count, 4);
 }

@@ -1,75 +1,18 @@
-//! Redis with a replica: a warm standby.
+//! Redis with a replica: a warm standby, configured as the documentation prints it.
 
-use std::{net::SocketAddr, os::unix::process::CommandExt as _, process::Stdio, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{Agent, Family, Host, Lab, Options, client::TcpClient, process::Process, wait};
-use tempfile::TempDir;
+use lab::{
+    Agent, Host, Lab, Options, Redis, Scripts,
+    client::TcpClient,
+    printed,
+    redis::{PORT, cli, followed},
+    wait,
+};
 
-use super::{Scripts, backend, config, done, events, held_by, service};
+use super::{backend, done, events, held_by, service};
 use crate::world::{REQUEST, SOON};
-
-const PORT: u16 = 6379;
-
-struct Redis {
-    process: Process,
-    _directory: TempDir,
-}
-
-impl Redis {
-    /// A server that keeps everything in memory, and waits until it answers.
-    fn start(host: &Host, replica_of: Option<&Host>) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        // The server as redis-tools brings it, without a service that Debian starts.
-        let mut command = host.command("redis-check-rdb");
-        command
-            .arg0("redis-server")
-            .args([
-                "--port",
-                "6379",
-                "--bind",
-                "0.0.0.0",
-                "--protected-mode",
-                "no",
-            ])
-            .args([
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--repl-diskless-sync-delay",
-                "0",
-            ])
-            .arg("--dir")
-            .arg(directory.path())
-            .stdout(Stdio::null());
-        if let Some(primary) = replica_of {
-            let address = primary.address(Family::V4).to_string();
-            command.args(["--replicaof", &address, "6379"]);
-        }
-        let redis = Self {
-            process: Process::spawn(command).context("cannot run redis-check-rdb")?,
-            _directory: directory,
-        };
-        wait::until(SOON, "redis answers", || {
-            cli(host, host, &["ping"]).is_ok_and(|answer| answer == "PONG")
-        })?;
-        Ok(redis)
-    }
-}
-
-/// The first line of what a server answers, asked from a host.
-fn cli(from: &Host, server: &Host, arguments: &[&str]) -> Result<String> {
-    let address = server.address(Family::V4).to_string();
-    let mut command = from.command("redis-cli");
-    let output = command
-        .args(["-e", "-h", &address])
-        .args(arguments)
-        .output()?;
-    ensure!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout)?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
-}
 
 struct World {
     agent: Agent,
@@ -81,42 +24,27 @@ struct World {
 }
 
 impl World {
+    /// What the documentation prints; without a fence, all but that.
     fn new(fence: bool) -> Result<Self> {
         let lab = Lab::new(Options::default())?;
+        printed::add_addresses(&lab)?;
         let mut primary = Redis::start(&lab.primary, None)?;
         let standby = Redis::start(&lab.standby, Some(&lab.primary))?;
-        wait::until(SOON, "the replica follows", || {
-            cli(&lab.director, &lab.primary, &["wait", "1", "100"]).is_ok_and(|count| count == "1")
-        })?;
+        followed(&lab.primary)?;
         let scripts = Scripts::new()?;
         // As a switch of the power would: it does not ask the server.
-        let fence = if fence {
-            let pid = primary.process.child().id();
-            let fence = scripts.add("fence", &format!("kill -9 {pid} 2>/dev/null; exit 0"))?;
-            format!("fence.command = [{fence:?}]")
-        } else {
-            String::new()
-        };
-        let cli = "\"/usr/bin/redis-cli\", \"-e\", \"-h\"";
-        let (a, b) = (
-            lab.primary.address(Family::V4),
-            lab.standby.address(Family::V4),
-        );
-        // What docs/standby.md shows.
-        let hooks = |own: std::net::IpAddr, other: std::net::IpAddr| {
-            format!(
-                "promote.command = [{cli}, \"{own}\", \"replicaof\", \"no\", \"one\"]\n\
-                 demote.command = [{cli}, \"{own}\", \"replicaof\", \"{other}\", \"6379\"]\n"
-            )
-        };
-        let text = config(
-            &lab,
-            PORT,
-            "failback = \"manual\"",
-            &format!("{}{fence}", hooks(a, b)),
-            &format!("standby = \"warm\"\n{}", hooks(b, a)),
-        );
-        let agent = Agent::start(&lab, &text)?;
+        let pid = primary.process().id();
+        scripts.add(
+            "power-off",
+            &format!("[ \"$1\" = a ] && {{ kill -9 {pid}; true; }}"),
+        )?;
+        let text = printed::configuration("Redis")?;
+        let unfenced: String = text
+            .split_inclusive('\n')
+            .filter(|line| !line.contains("fence.command"))
+            .collect();
+        let text = if fence { text } else { &unfenced };
+        let agent = Agent::start_printed(&lab, text, scripts.directory())?;
         let mut world = Self {
             agent,
             primary,
@@ -129,13 +57,9 @@ impl World {
         Ok(world)
     }
 
-    fn vip(&self) -> SocketAddr {
-        SocketAddr::new(self.lab.vip(Family::V4), PORT)
-    }
-
     /// Writes numbers through the service; each is there twice when this returns.
     fn write(&mut self, count: u32) -> Result<()> {
-        let mut client = TcpClient::connect(&self.lab.client, self.vip(), SOON)?;
+        let mut client = TcpClient::connect(&self.lab.client, printed::service(PORT), SOON)?;
         for _ in 0..count {
             let answer = client.request(&format!("SET row:{} x", self.written), SOON)?;
             ensure!(answer == "+OK", "{answer}");
@@ -149,7 +73,7 @@ impl World {
     /// Waits until one more number can be written, to whoever serves.
     fn writable(&self) -> Result<()> {
         wait::until(SOON, "the service can be written", || {
-            TcpClient::connect(&self.lab.client, self.vip(), REQUEST)
+            TcpClient::connect(&self.lab.client, printed::service(PORT), REQUEST)
                 .and_then(|mut client| client.request("SET probe x", REQUEST))
                 .is_ok_and(|answer| answer == "+OK")
         })
@@ -158,7 +82,7 @@ impl World {
 
     /// Every number that was acknowledged is there.
     fn complete(&self) -> Result<()> {
-        let mut client = TcpClient::connect(&self.lab.client, self.vip(), SOON)?;
+        let mut client = TcpClient::connect(&self.lab.client, printed::service(PORT), SOON)?;
         for row in 0..self.written {
             let answer = client.request(&format!("EXISTS row:{row}"), SOON)?;
             ensure!(answer == ":1", "row {row} of {} is lost", self.written);
@@ -174,10 +98,10 @@ impl World {
 #[test]
 fn the_replica_is_promoted_and_nothing_is_lost() -> Result<()> {
     let mut world = World::new(true)?;
-    let holds = &backend(&world.agent, "standby")["holds"];
+    let holds = &backend(&world.agent, "b")["holds"];
     ensure!(holds == &serde_json::json!(["not_promoted"]), "{holds}");
     let before = Instant::now();
-    world.primary.process.kill()?;
+    world.primary.process().kill()?;
     world.writable()?;
     println!(
         "{} rows, writable again after {:?}",
@@ -185,7 +109,7 @@ fn the_replica_is_promoted_and_nothing_is_lost() -> Result<()> {
         before.elapsed()
     );
     world.complete()?;
-    held_by(&world.agent, "standby", "waiting")?;
+    held_by(&world.agent, "b", "waiting")?;
     ensure!(world.role(&world.lab.standby)? == "master");
     ensure!(
         events(
@@ -205,7 +129,7 @@ fn an_old_primary_that_comes_back_gets_nothing() -> Result<()> {
     world.lab.primary.cut_link()?;
     world.writable()?;
     world.complete()?;
-    let sent = |world: &World| backend(&world.agent, "primary")["forwarded"]["packets"].clone();
+    let sent = |world: &World| backend(&world.agent, "a")["forwarded"]["packets"].clone();
     let before = sent(&world);
     world.lab.primary.restore_link()?;
     // Once it answers its hook makes a replica of it, which has all rows again.
@@ -218,7 +142,7 @@ fn an_old_primary_that_comes_back_gets_nothing() -> Result<()> {
     world.write(20)?;
     world.complete()?;
     ensure!(sent(&world) == before, "packets went to the old primary");
-    ensure!(backend(&world.agent, "primary")["holds"] == serde_json::json!(["not_promoted"]));
+    ensure!(backend(&world.agent, "a")["holds"] == serde_json::json!(["not_promoted"]));
 
     // The way back, as the operator wants it.
     let none = serde_json::json!([]);
@@ -226,7 +150,7 @@ fn an_old_primary_that_comes_back_gets_nothing() -> Result<()> {
         service(&world.agent)["promotion"]["to_rejoin"] == none
     })?;
     done(&world.agent, &["switch", "db"])?;
-    held_by(&world.agent, "primary", "best")?;
+    held_by(&world.agent, "a", "best")?;
     world.complete()?;
     world.write(20)?;
     ensure!(world.role(&world.lab.standby)? == "slave");
@@ -240,7 +164,7 @@ fn with_a_fence_it_is_dead_first() -> Result<()> {
     let mut world = World::new(true)?;
     world.lab.primary.cut_link()?;
     world.writable()?;
-    ensure!(world.primary.process.ended()?.is_some(), "it lives on");
+    ensure!(world.primary.process().ended()?.is_some(), "it lives on");
     ensure!(
         events(
             &world.agent,
@@ -250,5 +174,5 @@ fn with_a_fence_it_is_dead_first() -> Result<()> {
     );
     world.lab.primary.restore_link()?;
     world.complete()?;
-    held_by(&world.agent, "standby", "waiting")
+    held_by(&world.agent, "b", "waiting")
 }

@@ -3,17 +3,12 @@
 
 use std::{fmt::Write as _, net::SocketAddr};
 
+use super::config;
+use crate::world::{PORT, REQUEST, SOON};
 use anyhow::{Context as _, Result};
 use lab::{
-    Agent, Family, Lab, Options, Server, client::TcpClient, machine, server::Protocol, wait,
+    Agent, Family, Lab, Options, Scripts, Server, client::TcpClient, server::Protocol, wait,
 };
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-
-use super::{Scripts, config};
-use crate::world::{PORT, REQUEST, SOON};
 
 /// Nothing goes back by itself.
 pub(super) const MANUAL: &str = "failback = \"manual\"";
@@ -48,19 +43,16 @@ impl World {
         let lab = Lab::new(Options::default())?;
         let primary = Server::start(&lab.primary, Protocol::Tcp, PORT)?;
         let mut hooks = vec![("fence", ""), ("promote", ""), ("demote", "")];
-        let start;
+        let scripts = Scripts::new()?;
         let standby = if kind == "cold" {
-            start = start_script(&lab)?;
-            hooks.push(("start", &start));
-            hooks.push((
-                "stop",
-                "[ ! -e $DIR/pid ] || kill $(cat $DIR/pid); rm -f $DIR/pid",
-            ));
+            let address = lab.standby.address(Family::V4);
+            scripts.add_server("nginx-on-b", &lab.standby, address, ("tcp", PORT))?;
+            hooks.push(("start", "$DIR/nginx-on-b systemctl start nginx"));
+            hooks.push(("stop", "$DIR/nginx-on-b systemctl stop nginx"));
             None
         } else {
             Some(Server::start(&lab.standby, Protocol::Tcp, PORT)?)
         };
-        let scripts = Scripts::new()?;
         let deadly = "[ -e $DIR/killed ] || { touch $DIR/killed; kill -9 $PPID; exit 1; }";
         let mut keys = format!("{keys}\n");
         for (name, work) in hooks {
@@ -113,24 +105,4 @@ impl World {
     pub(super) fn runs(&self) -> Vec<String> {
         self.scripts.lines("runs")
     }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        // What a hook has started is nobody's child.
-        if let Some(Ok(pid)) = self.scripts.lines("pid").first().map(|pid| pid.parse()) {
-            let _ended = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
-}
-
-/// Starts the standby's server, unless that is done.
-fn start_script(lab: &Lab) -> Result<String> {
-    Ok(format!(
-        "[ -e $DIR/pid ] || {{ setsid ip netns exec {host} {server} --name standby \
-         --bind-address {address} tcp {PORT} >/dev/null 2>&1 </dev/null & echo $! > $DIR/pid; }}",
-        host = lab.standby.namespace().name(),
-        server = machine::binary("lab-server")?.display(),
-        address = lab.standby.address(Family::V4),
-    ))
 }
