@@ -10,6 +10,7 @@ mod phase;
 mod report;
 mod scenario;
 mod screen;
+mod standby;
 mod timeline;
 
 use std::fs;
@@ -19,22 +20,28 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use serde::Serialize;
 
 use crate::report::Report;
 use crate::screen::Screen;
+use crate::standby::Scenario;
 use lab::Interrupt;
 
 /// What a shell expects of a program that SIGINT has ended.
 const INTERRUPTED: u8 = 130;
 
-/// Shows a takeover: the primary dies under steady traffic, the standby serves,
-/// the primary comes back.
+/// Shows a takeover: the primary dies under steady traffic, the standby serves, the
+/// primary comes back.
 #[derive(Parser)]
 #[command(name = "demo")]
 struct Arguments {
     /// Print one JSON object on standard output, and the rest on standard error.
     #[arg(long)]
     json: bool,
+
+    /// Show a standby that must be promoted or started first, instead.
+    #[arg(long)]
+    scenario: Option<Scenario>,
 }
 
 fn main() -> ExitCode {
@@ -63,6 +70,13 @@ fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
         "it makes network namespaces and loads XDP programs: it needs root (sudo -E cargo xtask demo)"
     );
     let screen = Screen::new(arguments.json);
+    if let Some(scenario) = arguments.scenario {
+        let outcome = standby::play(scenario, screen, interrupt)?;
+        if arguments.json {
+            print(&outcome)?;
+        }
+        return Ok(outcome.succeeded());
+    }
     let seen = scenario::play(screen, interrupt)?;
 
     let directory = directory()?;
@@ -74,11 +88,16 @@ fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<bool> {
     let report = Report::new(&seen, svg);
     report.show(screen);
     if arguments.json {
-        let mut stdout = io::stdout().lock();
-        serde_json::to_writer_pretty(&mut stdout, &report)?;
-        writeln!(stdout)?;
+        print(&report)?;
     }
     Ok(report.succeeded())
+}
+
+fn print(report: &impl Serialize) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut stdout, report)?;
+    writeln!(stdout)?;
+    Ok(())
 }
 
 /// `target/demo` of the target directory this binary was built in.
