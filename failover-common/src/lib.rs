@@ -5,13 +5,14 @@
 //! data enum among them: the kernel side must be able to read whatever bytes it
 //! finds.
 
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 
 mod address;
 mod backend;
 mod counters;
 mod decap;
 mod event;
+mod flow;
 mod fragment;
 mod lease;
 mod pair;
@@ -26,6 +27,10 @@ pub use backend::{Backend, Hold, Holds, NAME_LEN, RING};
 pub use counters::{BackendCounters, Counter};
 pub use decap::{DecapVerdict, MAX_DIRECTORS};
 pub use event::{News, NewsKind};
+pub use flow::{
+    FLOWS, FLOWS_PER_NEW, Flow, FlowKey, FlowState, MAX_FLOWS, OnFailure, Segment, TABLE_SIZE,
+    TRIES, Table, next_place,
+};
 pub use fragment::{Fragment, FragmentKey};
 pub use lease::{HEARTBEAT_PORT, HeartbeatKind, Live, Pulse, Signal, slot};
 pub use pair::{Pair, REFUSED, STRIKE_WINDOW, SYNS, SYNS_TIME, Strikes, UNANSWERED, UNREACHABLE};

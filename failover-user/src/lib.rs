@@ -18,6 +18,7 @@ pub mod health;
 pub mod heartbeat;
 pub mod hook;
 mod http;
+pub mod maglev;
 #[cfg(test)]
 mod namespace;
 pub mod network;
