@@ -91,16 +91,25 @@ pub struct Service {
     pub switched: u8,
     /// 1: what clients' traffic shows of a backend's death counts (`nat`).
     pub passive: u8,
+    /// 1: which backend has which flow is remembered, and flows stay where they are.
+    pub flows: u8,
+    /// An [`OnFailure`](crate::OnFailure); of TCP only, and only with `flows`.
+    pub on_failure: u8,
     /// Zero.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 2],
     /// How long packets may go to a backend and nothing come back, nanoseconds,
     /// before that is a death where nobody sends heartbeats (`nat`); 0: for ever.
     pub silence: u64,
+    /// Row of the `TABLES` map of the tier with number 0, plus one; the other tiers have
+    /// those that follow. 0: of a tier the first one serves.
+    pub tables: u32,
+    /// Zero.
+    pub padding: [u8; 4],
     /// The backends, first choice first; unused ones are zero.
     pub backends: [ServiceBackend; MAX_BACKENDS_PER_SERVICE],
 }
 
-const _: () = assert!(size_of::<Service>() == 16 + 12 * MAX_BACKENDS_PER_SERVICE);
+const _: () = assert!(size_of::<Service>() == 24 + 12 * MAX_BACKENDS_PER_SERVICE);
 
 /// A backend in a service.
 #[repr(C)]
@@ -110,8 +119,10 @@ pub struct ServiceBackend {
     pub index: u32,
     /// Port on the backend; 0: the port the client asked for.
     pub port: Be16,
+    /// Number of its tier, from 0 on, the best first.
+    pub tier: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// Index into the `PAIRS` map: this service and this backend.
     pub pair: u32,
 }
@@ -142,8 +153,8 @@ pub struct Reverse {
     pub port: Be16,
     /// [`Service::passive`] of the service.
     pub passive: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// [`Service::flows`] of the service.
+    pub flows: u8,
     /// Index of the backend.
     pub index: u32,
     /// Index into the `PAIRS` map: this service and this backend.

@@ -29,7 +29,7 @@ pub struct Slot<K, V> {
     pub value: V,
 }
 
-const _: () = assert!(size_of::<Slot<ServiceKey, Service>>() == 24 + 208);
+const _: () = assert!(size_of::<Slot<ServiceKey, Service>>() == 24 + 216);
 const _: () = assert!(size_of::<Slot<ReverseKey, Reverse>>() == 24 + 32);
 
 // SAFETY: both halves are, and the sizes above leave no room for padding.

@@ -9,6 +9,7 @@ mod check;
 mod conflicts;
 mod damping;
 mod error;
+mod flow;
 mod heartbeat;
 mod hook;
 mod raw;
@@ -27,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use failover_common::{Be16, Forward, HeartbeatKind, ServiceKey};
+use failover_common::{Be16, Forward, HeartbeatKind, OnFailure, ServiceKey};
 
 pub use self::{
     error::Error,
@@ -67,6 +68,8 @@ pub struct Agent {
     pub api_group: Option<String>,
     /// Directory of what must not be forgotten; absolute.
     pub state: PathBuf,
+    /// Most flows that are remembered, where any are; see [`Service::keeps_flows`].
+    pub flows: u32,
     /// How backends that flap are damped; none: not at all.
     pub damping: Option<crate::damping::Spec>,
     origin: Origin,
@@ -100,6 +103,8 @@ pub struct Service {
     pub failback: Failback,
     /// How long that backend must have been healthy before; zero: not at all.
     pub hold_down: Duration,
+    /// What becomes of flows whose backend dies; of UDP they always go on.
+    pub on_failure: OnFailure,
     /// Whether what clients' traffic shows of a backend's death counts: refused
     /// connections, unreachable ports, SYNs without an answer; and whether SYNs are
     /// rescued. Only with `nat` and one port.
@@ -127,6 +132,34 @@ impl Service {
     pub fn key(&self) -> ServiceKey {
         service_key(self.address, self.port, self.protocol)
     }
+
+    /// Whether backends of one tier serve together. Where somebody must be promoted
+    /// first, one serves.
+    #[must_use]
+    pub fn shares(&self) -> bool {
+        let mut pairs = self.backends.windows(2);
+        self.standby.is_none() && pairs.any(|pair| pair[0].priority == pair[1].priority)
+    }
+
+    /// Whether the data path remembers which backend has which flow.
+    #[must_use]
+    pub fn keeps_flows(&self) -> bool {
+        self.shares() || self.failback == Failback::Drain || self.on_failure != OnFailure::Forward
+    }
+
+    /// The backends, by tier, the best first.
+    pub fn tiers(&self) -> impl Iterator<Item = &[ServiceBackend]> {
+        self.backends.chunk_by(|a, b| a.priority == b.priority)
+    }
+
+    /// Number of the tier of the backend at `position`.
+    #[must_use]
+    pub fn tier(&self, position: usize) -> u8 {
+        let before = self.backends[..=position].windows(2);
+        let steps = before.filter(|pair| pair[0].priority != pair[1].priority);
+        // There are 16 backends at most.
+        u8::try_from(steps.count()).unwrap_or(u8::MAX)
+    }
 }
 
 /// A backend in a service: `[[service.backend]]`.
@@ -139,6 +172,8 @@ pub struct ServiceBackend {
     pub port: u16,
     /// The tier, 1 the best. Those of one tier are as good as each other.
     pub priority: u8,
+    /// Its share of what its tier serves: 1 to 100.
+    pub weight: u8,
 }
 
 /// Transport protocol of a service.
@@ -175,6 +210,8 @@ impl Protocol {
 pub enum Failback {
     /// The agent, once it was healthy for [`Service::hold_down`].
     Auto,
+    /// The agent likewise, but flows stay where they are until they end.
+    Drain,
     /// The operator, with `failover switch`.
     Manual,
 }
@@ -299,6 +336,13 @@ impl Config {
     pub fn parse(text: &str, file: &Path) -> Result<Self, Error> {
         let source = Source { file, text };
         validate::config(source.raw()?, source)
+    }
+
+    /// Flows that there must be room for: none if no service needs them.
+    #[must_use]
+    pub fn flows(&self) -> u32 {
+        let kept = self.services.iter().any(Service::keeps_flows);
+        if kept { self.agent.flows } else { 0 }
     }
 
     /// Checks that every interface of `[agent]` is one of those `present` on

@@ -5,6 +5,7 @@ mod adoption;
 mod death;
 mod error;
 mod maintenance;
+mod sharing;
 mod slots;
 mod standby;
 pub mod status;
@@ -61,6 +62,9 @@ pub struct Controller {
     budgets: Vec<Budget>,
     /// Services that were told to have nobody.
     outages: Vec<bool>,
+    /// By number of the service, if backends of one tier serve together: the row of the
+    /// first tier in `TABLES`.
+    tables: Vec<Option<u32>>,
     anchor: Anchor,
     /// When it was last looked for what is over.
     expired_at: Duration,
@@ -358,7 +362,10 @@ impl Controller {
             forward: config.forward as u8,
             switched: u8::from(policy.state() == policy::State::Switched),
             passive: u8::from(config.passive),
+            flows: u8::from(config.keeps_flows()),
+            on_failure: config.on_failure as u8,
             silence: config.silence.map_or(0, nanoseconds),
+            tables: self.tables[number].map_or(0, |row| row + 1),
             ..Service::zeroed()
         };
         // Who is not promoted is not even in the order: it cannot be chosen as the one
@@ -371,6 +378,7 @@ impl Controller {
             *slot = ServiceBackend {
                 index: self.backends[backend.backend].index,
                 port: Be16::new(backend.port),
+                tier: config.tier(position),
                 pair: self.pair(number, position),
                 ..ServiceBackend::zeroed()
             };
@@ -391,7 +399,7 @@ impl Controller {
                 address: config.address.into(),
                 port: Be16::new(config.port),
                 passive: service.passive,
-                reserved: 0,
+                flows: service.flows,
                 index: self.backends[backend.backend].index,
                 pair: self.pair(number, position),
                 padding: [0; 4],

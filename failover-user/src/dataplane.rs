@@ -18,7 +18,7 @@ pub mod kernel;
 
 use std::collections::BTreeMap;
 
-use failover_common::{Address, Backend, Holds, Reverse, ReverseKey, Service, ServiceKey};
+use failover_common::{Address, Backend, Holds, Reverse, ReverseKey, Service, ServiceKey, Table};
 use thiserror::Error;
 
 /// A map could not be read or written.
@@ -48,6 +48,9 @@ pub trait Maps {
     fn set_service(&mut self, key: &ServiceKey, service: &Service) -> Result<(), MapError>;
     /// Removes a service.
     fn remove_service(&mut self, key: &ServiceKey);
+    /// Writes the table of a tier. While it does, packets may see the beginning of it and
+    /// the end of the last one.
+    fn set_table(&mut self, row: u32, table: &Table) -> Result<(), MapError>;
     /// Adds or replaces a reverse entry.
     fn set_reverse(&mut self, key: &ReverseKey, reverse: &Reverse) -> Result<(), MapError>;
     /// Removes a reverse entry.
@@ -63,6 +66,8 @@ pub struct State {
     pub services: BTreeMap<ServiceKey, Service>,
     /// Reverse entries of `nat`.
     pub reverse: BTreeMap<ReverseKey, Reverse>,
+    /// Tables of tiers by their row. One that nothing refers to is left as it is.
+    pub tables: BTreeMap<u32, Box<Table>>,
 }
 
 /// Reconciles the maps with the state that is wanted.
@@ -156,6 +161,15 @@ impl<M: Maps> Dataplane<M> {
                 maps.set_reverse(key, wanted)?;
                 *writes += 1;
                 current.reverse.insert(*key, *wanted);
+            }
+        }
+        // Before the services that look there. A service that has looked there until now
+        // finds backends that it does not know, and goes without.
+        for (row, wanted) in &desired.tables {
+            if current.tables.get(row) != Some(wanted) {
+                maps.set_table(*row, wanted)?;
+                *writes += 1;
+                current.tables.insert(*row, wanted.clone());
             }
         }
         for (key, wanted) in &desired.services {

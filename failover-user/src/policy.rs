@@ -3,7 +3,8 @@
 //!
 //! A backend is known here by its *position* in the service, which is its
 //! priority: 0 is the first choice. Backends of one *tier* are as good as each
-//! other: nothing goes back from one to another ([`Policy::in_tiers`]). The data path serves from the first
+//! other: nothing goes back from one to another ([`Policy::in_tiers`]), and they may serve
+//! together; then the serving one stands for its tier. The data path serves from the first
 //! eligible backend of the *order* in the service's map entry and, when none is
 //! eligible, from the one held last ([`Eligibility::held_at`]; ties: the first
 //! in the order). So the order is all that policy decides, and
@@ -107,6 +108,8 @@ pub struct Policy {
     backends: Vec<Backend>,
     /// By position; less is better.
     tiers: Vec<u8>,
+    /// Those of one tier serve together: what matters is the tier.
+    shared: bool,
     /// Nothing goes back by itself, whatever the spec says.
     pinned: bool,
     /// First of the order in the map; the others follow by priority. The serving
@@ -143,6 +146,7 @@ impl Policy {
             spec,
             backends: eligible.iter().map(backend).collect(),
             tiers: (0..=u8::MAX).take(eligible.len()).collect(),
+            shared: false,
             pinned: false,
             front: 0,
             serving: 0,
@@ -188,10 +192,11 @@ impl Policy {
     }
 
     /// The same policy with the backends in tiers, by position, the best first.
-    /// Without it each is a tier of its own.
+    /// Without it each is a tier of its own. `shared`: those of one serve together.
     #[must_use]
-    pub fn in_tiers(mut self, tiers: impl IntoIterator<Item = u8>) -> Self {
+    pub fn in_tiers(mut self, tiers: impl IntoIterator<Item = u8>, shared: bool) -> Self {
         self.tiers = tiers.into_iter().collect();
+        self.shared = shared;
         self
     }
 
@@ -245,7 +250,11 @@ impl Policy {
     /// best eligible backend that does not serve. It stays there
     /// ([`State::Switched`]).
     pub fn switch(&mut self, to: Option<usize>) -> Result<Step, Refusal> {
-        let others = || (0..self.backends.len()).filter(|&position| position != self.serving);
+        let others = || {
+            (0..self.backends.len()).filter(|&position| {
+                position != self.serving && !self.serve_together(position, self.serving)
+            })
+        };
         let to = match to {
             Some(to) => to,
             None => others()
@@ -258,6 +267,9 @@ impl Policy {
         }
         if !target.eligible {
             return Err(Refusal::NotEligible);
+        }
+        if self.serve_together(to, self.serving) {
+            return Err(Refusal::AlreadyServing);
         }
         let before = (self.serving, self.state());
         self.serving = to;
@@ -299,10 +311,14 @@ impl Policy {
         if self.backends[self.serving].eligible {
             return None;
         }
-        self.switched = false;
         // By priority, also if `front` recovers just now: it has no claim. Of
         // those that survive, the data path has taken the same one.
-        let best = (0..self.backends.len()).find(|&position| self.backends[position].eligible);
+        let eligible = |position: &usize| self.backends[*position].eligible;
+        let mut tier = (0..self.backends.len())
+            .filter(|&position| self.serve_together(position, self.serving));
+        let sibling = tier.find(eligible);
+        let best = sibling.or_else(|| (0..self.backends.len()).find(eligible));
+        self.switched &= sibling.is_some();
         let from = self.serving;
         self.serving = best.unwrap_or_else(|| self.select());
         (self.serving != from).then_some(Cause::Takeover)
@@ -325,7 +341,7 @@ impl Policy {
         Step {
             order: self.bring_to_front().then(|| self.order()),
             moved: cause
-                .filter(|_| from != to)
+                .filter(|_| from != to && !self.serve_together(from, to))
                 .map(|cause| Move { from, to, cause }),
             outage: match (was == State::Lost, self.state() == State::Lost) {
                 (false, true) => Some(Outage::Begins),
@@ -361,8 +377,15 @@ impl Policy {
 
     fn positions(&self) -> impl DoubleEndedIterator<Item = usize> + Clone {
         let front = self.front;
-        let rest = (0..self.backends.len()).filter(move |&position| position != front);
-        std::iter::once(front).chain(rest)
+        let others = (0..self.backends.len()).filter(move |&position| position != front);
+        let of_tier = move |&position: &usize| self.serve_together(position, front);
+        let tier = others.clone().filter(of_tier);
+        let rest = others.filter(move |position| !of_tier(position));
+        std::iter::once(front).chain(tier).chain(rest)
+    }
+
+    fn serve_together(&self, a: usize, b: usize) -> bool {
+        self.shared && self.tiers[a] == self.tiers[b]
     }
 
     /// What the data path selects with the order in the map.

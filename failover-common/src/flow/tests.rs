@@ -16,11 +16,19 @@ fn states_follow_the_client() {
         ("the client is done", &[Syn, Plain, Fin], Closing),
         ("and still acknowledges", &[Syn, Plain, Fin, Plain], Closing),
         ("data with the FIN, at once", &[Syn, Fin], Closing),
-        ("a SYN does not open it again", &[Syn, Plain, Fin, Syn], Closing),
+        (
+            "a SYN does not open it again",
+            &[Syn, Plain, Fin, Syn],
+            Closing,
+        ),
         ("the client gives up", &[Syn, Plain, Rst], Closed),
         ("before it began", &[Syn, Rst], Closed),
         ("after its end", &[Syn, Plain, Fin, Rst], Closed),
-        ("the RST was not the client's", &[Syn, Plain, Rst, Plain], Established),
+        (
+            "the RST was not the client's",
+            &[Syn, Plain, Rst, Plain],
+            Established,
+        ),
         ("nor here", &[Syn, Plain, Rst, Fin], Closing),
     ] {
         let mut reached = New as u8;
@@ -105,6 +113,9 @@ fn flows_spread() {
         let empty = counts.iter().filter(|count| **count == 0).count();
         // Four on average: of 16,381 places 300 should have none, and one 20 or more has a
         // chance of one in ten million.
-        assert!(most < 20 && (200..400).contains(&empty), "{what}: most {most}, empty {empty}");
+        assert!(
+            most < 20 && (200..400).contains(&empty),
+            "{what}: most {most}, empty {empty}"
+        );
     }
 }

@@ -7,7 +7,7 @@ use toml::Spanned;
 use super::{
     Agent, Origin, XdpMode, damping,
     error::{Error, Problem},
-    raw,
+    flow, raw,
     source::Source,
     value::{self, SOCKET_LEN},
 };
@@ -26,6 +26,7 @@ pub(super) fn agent(raw: Spanned<raw::Agent>, source: Source<'_>) -> Result<Agen
         api,
         api_group,
         state,
+        flows,
         damping,
     } = raw.into_inner();
 
@@ -46,6 +47,7 @@ pub(super) fn agent(raw: Spanned<raw::Agent>, source: Source<'_>) -> Result<Agen
         Some(path) => value::path(&path, "state", STATE, source)?,
         None => STATE.into(),
     };
+    let flows = flow::most(flows, source)?;
     let damping = damping.map(|raw| damping::spec(raw, source)).transpose()?;
     if let Some(group) = api_group
         .as_ref()
@@ -69,6 +71,7 @@ pub(super) fn agent(raw: Spanned<raw::Agent>, source: Source<'_>) -> Result<Agen
         api,
         api_group,
         state,
+        flows,
         damping,
         origin,
     })

@@ -1,3 +1,4 @@
+mod flow;
 mod standby;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
 
 use failover_common::{MAX_BACKENDS, MAX_BACKENDS_PER_SERVICE, MAX_SERVICES, NAME_LEN};
 
-pub(super) use self::standby::StandbyProblem;
+pub(super) use self::{flow::FlowProblem, standby::StandbyProblem};
 use super::{
     source::line_at,
     value::{INTERFACE_LEN, SOCKET_LEN},
@@ -288,6 +289,10 @@ pub(super) enum Problem {
     },
     #[error("port {port} for service `{service}`, which serves every port: write no port")]
     EveryPort { port: u16, service: String },
+
+    // Flows.
+    #[error(transparent)]
+    Flow(FlowProblem),
 
     // Standbys and hooks.
     #[error(transparent)]

@@ -26,6 +26,7 @@ pub(super) struct Agent {
     pub(super) api: Option<Spanned<String>>,
     pub(super) api_group: Option<Spanned<String>>,
     pub(super) state: Option<Spanned<String>>,
+    pub(super) flows: Option<Spanned<i64>>,
     pub(super) damping: Option<Spanned<Table<Damping>>>,
 }
 
@@ -48,6 +49,7 @@ pub(super) struct Service {
     pub(super) forward: Option<Spanned<String>>,
     pub(super) failback: Option<Spanned<String>>,
     pub(super) hold_down: Option<Spanned<DurationText>>,
+    pub(super) on_failure: Option<Spanned<String>>,
     pub(super) passive: Option<Spanned<bool>>,
     pub(super) silence: Option<Spanned<DurationText>>,
     pub(super) takeovers_per_hour: Option<Spanned<i64>>,
@@ -98,6 +100,7 @@ pub(super) struct Backend {
     pub(super) address: Option<Spanned<String>>,
     pub(super) port: Option<Spanned<i64>>,
     pub(super) priority: Option<Spanned<i64>>,
+    pub(super) weight: Option<Spanned<i64>>,
     pub(super) standby: Option<Spanned<String>>,
     pub(super) stands_in_for: Option<Spanned<String>>,
     pub(super) start: Option<Spanned<Table<Hook>>>,

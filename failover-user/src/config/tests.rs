@@ -7,6 +7,7 @@ mod arbitrary;
 mod conflicts;
 mod durations;
 mod file;
+mod flow;
 mod heartbeat;
 mod standby;
 mod values;

@@ -3,13 +3,14 @@
 
 use std::{ops::Range, time::Duration};
 
-use failover_common::{Forward, MAX_BACKENDS_PER_SERVICE};
+use failover_common::{Forward, MAX_BACKENDS_PER_SERVICE, OnFailure};
 use toml::Spanned;
 
 use super::{
     Config, Failback, Protocol, Service, ServiceBackend, agent, check,
     conflicts::{Roster, Taken},
     error::{Error, Problem},
+    flow,
     heartbeat::{self, Lease},
     hook::Hook,
     raw, silence,
@@ -90,6 +91,7 @@ fn service(
         forward,
         failback,
         hold_down,
+        on_failure,
         passive,
         silence,
         takeovers_per_hour,
@@ -117,7 +119,13 @@ fn service(
     let protocol = value::keyword_or(Protocol::Tcp, protocol, "protocol", &protocols, source)?;
     let forwards = Forward::ALL.map(|forward| (forward.name(), forward));
     let forward = value::keyword_or(Forward::Nat, forward, "forward", &forwards, source)?;
-    let failbacks = [("auto", Failback::Auto), ("manual", Failback::Manual)];
+    let failbacks = [
+        ("auto", Failback::Auto),
+        ("drain", Failback::Drain),
+        ("manual", Failback::Manual),
+    ];
+    let failback_place = failback.as_ref().map(Spanned::span);
+    let mut flows = flow::Draft::new(on_failure, failback_place, source)?;
     let failback = value::keyword_or(Failback::Auto, failback, "failback", &failbacks, source)?;
     let hold_down = hold_down.map_or(Ok(HOLD_DOWN), |hold_down| {
         value::duration(&hold_down, "hold_down", source)
@@ -150,6 +158,7 @@ fn service(
         forward,
         failback,
         hold_down,
+        on_failure: OnFailure::Forward,
         passive,
         silence,
         budget,
@@ -163,13 +172,14 @@ fn service(
     let drafts = Drafts::new(check, ready, heartbeat, &service, source)?;
     self::backends(
         backend,
-        (&mut service, &mut standby),
+        (&mut service, &mut standby, &mut flows),
         &drafts,
         &table,
         taken,
         source,
     )?;
     service.standby = standby.finish(ready_place)?;
+    service.on_failure = flows.finish(&service)?;
     Ok(service)
 }
 
@@ -198,7 +208,7 @@ fn passive(
 /// The backends of `service`, into it, and what it takes to promote them.
 fn backends(
     raw: Vec<Spanned<raw::Backend>>,
-    (service, standbys): (&mut Service, &mut standby::Draft<'_>),
+    (service, standbys, flows): (&mut Service, &mut standby::Draft<'_>, &mut flow::Draft<'_>),
     drafts: &Drafts,
     table: &Range<usize>,
     taken: &mut Taken<'_>,
@@ -228,6 +238,7 @@ fn backends(
             address,
             port,
             priority,
+            weight,
             standby,
             stands_in_for,
             start,
@@ -262,6 +273,7 @@ fn backends(
         let priority = priority.map_or(Ok(order), |raw| {
             value::number(&raw, "priority", 1, u8::MAX, source)
         })?;
+        let weight = flows.weight(weight, priority, name.get_ref())?;
         let kinds = [
             ("hot", Kind::Hot),
             ("warm", Kind::Warm),
@@ -291,6 +303,7 @@ fn backends(
             backend,
             port,
             priority,
+            weight,
         });
     }
     service.backends.sort_by_key(|backend| backend.priority);

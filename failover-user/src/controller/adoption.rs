@@ -6,7 +6,7 @@ use std::{collections::HashSet, time::Duration};
 use bytemuck::Zeroable as _;
 use failover_common::{Hold, Holds, Service, ServiceKey};
 
-use super::{Anchor, Backend, Controller, slots};
+use super::{Anchor, Backend, Controller, sharing, slots};
 use crate::{
     budget::Budget,
     config::{self, Config, Standby},
@@ -62,6 +62,7 @@ impl Controller {
             reasons: vec![None; config.services.len()],
             budgets: Vec::new(),
             outages: vec![false; config.services.len()],
+            tables: sharing::rows(&config),
             anchor,
             expired_at: now,
             desired: State::default(),
@@ -138,6 +139,7 @@ impl Controller {
             controller.policies.push(policy);
             let step = controller.policies[number].advance(now);
             controller.take(number, &step, now);
+            controller.tabulate(number);
             controller.place(number);
         }
         controller.release_unpromoted(now);
@@ -233,7 +235,8 @@ impl Controller {
         let tiers = service.backends.iter().map(|backend| backend.priority);
         let eligibility = self.eligibility(number);
         let Some(found) = current.services.get(&service.key()) else {
-            return Policy::new(spec, &eligibility, now).in_tiers(tiers);
+            let policy = Policy::new(spec, &eligibility, now);
+            return policy.in_tiers(tiers, service.shares());
         };
         let used = &found.backends[..usize::from(found.len).min(found.backends.len())];
         let order: Vec<usize> = used
@@ -246,7 +249,8 @@ impl Controller {
                     .position(|backend| of(backend) == entry.index)
             })
             .collect();
-        Policy::adopted(spec, &order, found.switched != 0, &eligibility, now).in_tiers(tiers)
+        let policy = Policy::adopted(spec, &order, found.switched != 0, &eligibility, now);
+        policy.in_tiers(tiers, service.shares())
     }
 }
 
@@ -291,7 +295,7 @@ fn spec(
 
 const fn failback(failback: config::Failback) -> policy::Failback {
     match failback {
-        config::Failback::Auto => policy::Failback::Auto,
+        config::Failback::Auto | config::Failback::Drain => policy::Failback::Auto,
         config::Failback::Manual => policy::Failback::Manual,
     }
 }

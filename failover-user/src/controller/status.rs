@@ -61,7 +61,7 @@ pub struct ServiceStatus {
     pub port: u16,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// The backend that serves.
+    /// The backend that serves; of a tier that shares all that do, with commas.
     pub serving: String,
     /// `best`, `waiting` (for a failback), `switched` or `lost` (none is eligible); with
     /// warm or cold standbys also `closed` (nobody could be promoted), `blocked` (a
@@ -170,9 +170,7 @@ impl Controller {
                     address: service.address.to_string(),
                     port: service.port,
                     protocol: service.protocol.name().to_owned(),
-                    serving: self
-                        .name(number, self.policies[number].serving())
-                        .to_owned(),
+                    serving: self.serving(number),
                     state: self.state(number).to_owned(),
                     promotion: self.promotion_status(number, now),
                     waits_for: self.waits_for(number, now),

@@ -16,6 +16,7 @@ use crate::{
     network::{NextHop, Reach},
 };
 
+mod sharing;
 mod standby;
 
 const CONFIG: &str = r#"
@@ -285,7 +286,7 @@ fn reverse_entries_only_for_nat() {
         .reverse
         .iter()
         .map(|(key, reverse)| {
-            assert_eq!(reverse.reserved, 0);
+            assert_eq!(reverse.flows, 0);
             key.port.get()
         })
         .collect();

@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use bytemuck::Zeroable as _;
 use failover_common::{
     Backend, Be16, Hold, Holds, Reverse, ReverseKey, Service, ServiceBackend, ServiceKey,
+    TABLE_SIZE, Table,
 };
 
 use super::{Dataplane, MapError, Maps, State};
@@ -34,6 +35,10 @@ impl Maps for Recorder {
     }
     fn remove_service(&mut self, key: &ServiceKey) {
         self.0.push(format!("remove service {}", key.port.get()));
+    }
+    fn set_table(&mut self, row: u32, table: &Table) -> Result<(), MapError> {
+        self.0.push(format!("table {row} {}", table[0]));
+        Ok(())
     }
     fn set_reverse(&mut self, key: &ReverseKey, _: &Reverse) -> Result<(), MapError> {
         self.0.push(format!("reverse {}", key.port.get()));
@@ -106,6 +111,19 @@ fn only_the_difference_is_written() {
         &[
             "backend 0 10.0.0.11",
             "backend 1 10.0.0.12",
+            "service 1 [0, 1]",
+        ],
+    );
+    let mut shared = state(1..2);
+    shared.tables.insert(4, Box::new([1; TABLE_SIZE]));
+    check(
+        "a table, before the service",
+        &State::default(),
+        &shared,
+        &[
+            "backend 0 10.0.0.11",
+            "backend 1 10.0.0.12",
+            "table 4 1",
             "service 1 [0, 1]",
         ],
     );

@@ -43,7 +43,9 @@ fn check_balance(description: &str, count: usize, weights: &[u8], tolerance: f64
     let table = table(&members);
     let sum: u32 = members.iter().map(|member| u32::from(member.weight)).sum();
     for member in &members {
-        let places = table.iter().filter(|index| u32::from(**index) == member.index);
+        let places = table
+            .iter()
+            .filter(|index| u32::from(**index) == member.index);
         let places = u32::try_from(places.count()).unwrap();
         let wanted = TABLE_SIZE as f64 * f64::from(member.weight) / f64::from(sum);
         let off = (f64::from(places) - wanted).abs() / wanted;
@@ -95,7 +97,10 @@ fn the_flows_of_a_dead_backend_alone_move() {
         assert_eq!(gained.len(), count - 1, "all of {count} take some");
         for (index, gained) in gained {
             let share = f64::from(gained) / even;
-            assert!((0.7..1.3).contains(&share), "{index} of {count} took {share:.2}");
+            assert!(
+                (0.7..1.3).contains(&share),
+                "{index} of {count} took {share:.2}"
+            );
         }
     }
 }
@@ -120,7 +125,10 @@ fn few_flows_move_when_a_backend_is_taken_out() {
                 }
             }
             let share = f64::from(moved) / f64::from(survived);
-            println!("{count} backends without {leaves}: {:.2} % move", share * 100.0);
+            println!(
+                "{count} backends without {leaves}: {:.2} % move",
+                share * 100.0
+            );
             assert!(share <= LIMIT, "{count} without {leaves}: {share:.4}");
         }
     }

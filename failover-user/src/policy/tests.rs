@@ -295,7 +295,7 @@ fn in_a_tier_nobody_is_better() {
             held_at: 1,
         })
     };
-    let mut policy = Policy::new(AUTO, &at(ALL), ms(0)).in_tiers([1, 1, 2]);
+    let mut policy = Policy::new(AUTO, &at(ALL), ms(0)).in_tiers([1, 1, 2], false);
     let rows: [([bool; 3], usize, State); 4] = [
         (NOT_0, 1, State::Best),
         (ALL, 1, State::Best),
@@ -314,4 +314,46 @@ fn in_a_tier_nobody_is_better() {
     assert_eq!(policy.serving(), 0);
     policy.switch(Some(1)).map(drop).unwrap();
     assert_eq!(policy.state(), State::Best, "as good as the first choice");
+}
+
+/// Two of the best tier, which serve together, and two of the next, which do too.
+#[test]
+fn a_tier_that_shares_moves_as_one() {
+    let at = |eligible: [bool; 4]| {
+        eligible.map(|eligible| Eligibility {
+            eligible,
+            held_at: 1,
+        })
+    };
+    let all = [true; 4];
+    let mut policy = Policy::new(AUTO, &at(all), ms(0)).in_tiers([1, 1, 2, 2], true);
+    let mut check = |what: &str, eligible: [bool; 4], order: &[usize], moved: Option<Cause>| {
+        let step = policy.update(&at(eligible), ms(0));
+        assert_eq!(policy.order(), order, "{what}");
+        assert_eq!(step.moved.map(|moved| moved.cause), moved, "{what}");
+        policy.state()
+    };
+    let one_left = [false, true, true, true];
+    let second = [false, false, true, true];
+    let state = check("one of the tier dies", one_left, &[0, 1, 2, 3], None);
+    assert_eq!(state, State::Best);
+    check("and is back", all, &[1, 0, 2, 3], None);
+    let state = check("both die", second, &[1, 0, 2, 3], Some(Cause::Takeover));
+    assert_eq!(state, State::Best);
+    let state = check("and are back", all, &[2, 3, 0, 1], None);
+    assert_eq!(state, HOLD_DOWN_OVER(10));
+    let step = policy.advance(ms(10));
+    assert_eq!(step.order, Some(vec![0, 1, 2, 3]));
+    // The operator chooses a tier.
+    assert_eq!(policy.switch(Some(1)), Err(Refusal::AlreadyServing));
+    let step = policy.switch(Some(3)).unwrap();
+    assert_eq!(step.order, Some(vec![3, 2, 0, 1]));
+    assert_eq!(policy.state(), State::Switched);
+    let step = policy.update(&at([true, true, true, false]), ms(10));
+    assert_eq!(step, Step::default(), "the other one of the tier serves on");
+    assert_eq!((policy.serving(), policy.state()), (2, State::Switched));
+    let step = policy.update(&at([true, true, false, false]), ms(10));
+    assert_eq!(step.moved.map(|moved| moved.to), Some(0));
+    assert_eq!(policy.state(), State::Best);
+    policy.switch(None).unwrap_err();
 }

@@ -129,7 +129,7 @@ pub(crate) fn place(maps: &mut KernelMaps, family: Family, protocol: Protocol) -
                 address: ip(family, 1, offer.vip).into(),
                 port: Be16::new(offer.port),
                 passive: u8::from(offer.passive),
-                reserved: 0,
+                flows: 0,
                 index: server.index(family),
                 pair,
                 padding: [0; 4],

@@ -101,15 +101,20 @@ pub(crate) fn service(forward: Forward, backends: &[(u32, u16)]) -> Service {
         len: u8::try_from(backends.len()).expect("few backends"),
         switched: 0,
         passive: 0,
-        reserved: [0; 4],
+        flows: 0,
+        on_failure: 0,
+        reserved: [0; 2],
         silence: 0,
+        tables: 0,
+        padding: [0; 4],
         backends: Default::default(),
     };
     for (entry, &(index, port)) in service.backends.iter_mut().zip(backends) {
         *entry = ServiceBackend {
             index,
             port: Be16::new(port),
-            reserved: [0; 2],
+            tier: 0,
+            reserved: 0,
             pair: 0,
         };
     }
@@ -204,7 +209,7 @@ fn place_reverse(maps: &mut impl Maps, family: Family, protocol: Protocol) -> Re
             address: ip(family, 1, vip).into(),
             port: Be16::new(vip_port),
             passive: 0,
-            reserved: 0,
+            flows: 0,
             index: server.index(family),
             pair: 0,
             padding: [0; 4],

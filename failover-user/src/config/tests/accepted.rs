@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use failover_common::{Address, Be16, Forward, HeartbeatKind, ServiceKey};
+use failover_common::{Address, Be16, Forward, HeartbeatKind, OnFailure, ServiceKey};
 
 use super::{Config, VALID, edit, parse};
 use crate::config::{
@@ -60,6 +60,7 @@ fn the_least_there_can_be() {
         forward: Forward::Nat,
         failback: Failback::Auto,
         hold_down: ms(5000),
+        on_failure: OnFailure::Forward,
         passive: true,
         silence: Some(ms(40)),
         budget: None,
@@ -69,6 +70,7 @@ fn the_least_there_can_be() {
             backend: 0,
             port: 5432,
             priority: 1,
+            weight: 1,
         }],
     };
     assert_eq!(config.services, [service]);
@@ -153,12 +155,14 @@ fn every_key() {
             ServiceBackend {
                 backend: 1,
                 port: 5432,
-                priority: 1
+                priority: 1,
+                weight: 1,
             },
             ServiceBackend {
                 backend: 0,
                 port: 5433,
-                priority: 200
+                priority: 200,
+                weight: 1,
             },
         ]
     );

@@ -31,6 +31,9 @@ const PIECES: &[&str] = &[
     "::",
     "\"\"\"",
     "priority = 1\n",
+    "weight = 2\n",
+    "on_failure = \"reset\"\n",
+    "failback = \"drain\"\n",
     "port = 0\n",
     "forward = \"dsr\"\n",
     "forward = \"ipip\"\n",
@@ -133,7 +136,7 @@ fn valid(config: &Config) -> Result<(), TestCaseError> {
         prop_assert!(
             service
                 .backends
-                .is_sorted_by(|a, b| a.priority < b.priority)
+                .is_sorted_by(|a, b| a.priority <= b.priority)
         );
         for listed in &service.backends {
             let backend = &config.backends[listed.backend];

@@ -33,19 +33,19 @@ fn keys_and_tables() {
         (
             "unknown key of the agent, of later work",
             edit("[agent]\n", "[agent]\nmetrics = \"127.0.0.1:9464\"\n"),
-            "2: unknown key `metrics`: expected one of `interfaces`, `xdp_mode`, `pin_path`, `api`, `api_group`, `state`, `damping`",
+            "2: unknown key `metrics`: expected one of `interfaces`, `xdp_mode`, `pin_path`, `api`, `api_group`, `state`, `flows`, `damping`",
         ),
         (
             "unknown key of a service",
             edit("protocol", "prot"),
             "8: unknown key `prot`: expected one of `name`, `address`, `port`, `protocol`, `forward`, `failback`, \
-             `hold_down`, `passive`, `silence`, `takeovers_per_hour`, `patience`, `ready_timeout`, `start`, `promote`, `fence`, `demote`, `stop`, `notify`, `heartbeat`, `check`, `ready`, `backend`",
+             `hold_down`, `on_failure`, `passive`, `silence`, `takeovers_per_hour`, `patience`, `ready_timeout`, `start`, `promote`, `fence`, `demote`, `stop`, `notify`, `heartbeat`, `check`, `ready`, `backend`",
         ),
         (
             "a table of later work",
             edit("[[service.check]]", "[service.hooks]"),
             "10: unknown key `hooks`: expected one of `name`, `address`, `port`, `protocol`, `forward`, \
-             `failback`, `hold_down`, `passive`, `silence`, `takeovers_per_hour`, `patience`, `ready_timeout`, `start`, `promote`, `fence`, `demote`, `stop`, `notify`, `heartbeat`, `check`, `ready`, `backend`",
+             `failback`, `hold_down`, `on_failure`, `passive`, `silence`, `takeovers_per_hour`, `patience`, `ready_timeout`, `start`, `promote`, `fence`, `demote`, `stop`, `notify`, `heartbeat`, `check`, `ready`, `backend`",
         ),
         (
             "unknown key of a check",
@@ -55,7 +55,7 @@ fn keys_and_tables() {
         (
             "unknown key of a backend, its control characters escaped",
             edit("name    =", "\"a\\u0007, expected b\" ="),
-            "15: unknown key `a\\u{7}, expected b`: expected one of `name`, `address`, `port`, `priority`, `standby`, `stands_in_for`, `start`, `promote`, `fence`, `demote`, `stop`",
+            "15: unknown key `a\\u{7}, expected b`: expected one of `name`, `address`, `port`, `priority`, `weight`, `standby`, `stands_in_for`, `start`, `promote`, `fence`, `demote`, `stop`",
         ),
         (
             "key twice",
@@ -221,7 +221,7 @@ fn a_file_that_cannot_be_read() {
     );
     assert_eq!(
         message("typo", Some(b"[agent]\ninterface = []\n")),
-        ":2: unknown key `interface`: expected one of `interfaces`, `xdp_mode`, `pin_path`, `api`, `api_group`, `state`, `damping`"
+        ":2: unknown key `interface`: expected one of `interfaces`, `xdp_mode`, `pin_path`, `api`, `api_group`, `state`, `flows`, `damping`"
     );
 
     let path = directory.path().join("good");

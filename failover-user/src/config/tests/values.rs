@@ -43,7 +43,7 @@ fn words() {
         (
             "failback",
             service("failback = \"never\""),
-            "8: unknown failback `never`: expected one of `auto`, `manual`",
+            "8: unknown failback `never`: expected one of `auto`, `drain`, `manual`",
         ),
         (
             "kind of later work",

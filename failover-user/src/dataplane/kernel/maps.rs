@@ -1,9 +1,9 @@
 //! The maps in the kernel, from the agent's side.
 
-use aya::maps::{MapData, PerCpuArray};
+use aya::maps::{Array, MapData, PerCpuArray};
 use failover_common::{
     Backend, BackendCounters, Counter, Holds, MAX_BACKENDS, Reverse, ReverseKey, Service,
-    ServiceKey, Verdict,
+    ServiceKey, Table as Shares, Verdict,
 };
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
 pub struct KernelMaps {
     pub(super) services: Table<ServiceKey, Service>,
     pub(super) reverse: Table<ReverseKey, Reverse>,
+    pub(super) tables: Array<MapData, Shares>,
     pub(super) entries: Entries,
 }
 
@@ -42,6 +43,11 @@ impl KernelMaps {
             backends,
             services: self.services.iter().collect(),
             reverse: self.reverse.iter().collect(),
+            // One that cannot be read is written anew.
+            tables: (0..)
+                .zip(self.tables.iter())
+                .filter_map(|(row, table)| Some((row, Box::new(table.ok()?))))
+                .collect(),
         }
     }
 }
@@ -65,6 +71,12 @@ impl Maps for KernelMaps {
 
     fn remove_service(&mut self, key: &ServiceKey) {
         self.services.remove(key);
+    }
+
+    fn set_table(&mut self, row: u32, table: &Shares) -> Result<(), MapError> {
+        self.tables
+            .set(row, table, 0)
+            .map_err(|error| failed("write", "TABLES", &error))
     }
 
     fn set_reverse(&mut self, key: &ReverseKey, reverse: &Reverse) -> Result<(), MapError> {
