@@ -108,6 +108,9 @@ pub enum Hold {
 }
 
 impl Hold {
+    /// Those that keep new flows away, and leave the backend those that it has.
+    pub const DRAINING: u64 = Self::Drained as u64 | Self::Damped as u64;
+
     /// Every hold there is, in the order of their bits.
     pub const ALL: [Self; 8] = [
         Self::Expired,

@@ -129,6 +129,20 @@ impl Flow {
     pub const fn is_over(&self, protocol: u8, now: u64) -> bool {
         now.saturating_sub(self.seen_at) > FlowState::timeout(self.state, protocol)
     }
+
+    /// Whether nothing but its first packet, or SYNs, was seen.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.state == FlowState::New as u8
+    }
+
+    /// Whether a SYN may be the beginning of another connection of the same ports.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.state != FlowState::Established as u8
+    }
 }
 
 /// How far a flow is, from the client's packets.

@@ -46,7 +46,7 @@ pub use verdict::{Action, Verdict};
 /// Version of the map layout. Raised by every change of a type in this crate
 /// or of what a field means: pinned maps of another layout are replaced, never
 /// read.
-pub const LAYOUT: u32 = 8;
+pub const LAYOUT: u32 = 7;
 
 /// Most backends an agent can hold: the size of the `BACKENDS` map.
 pub const MAX_BACKENDS: usize = 4096;

@@ -7,11 +7,13 @@ pub enum Stage {
     Detour = 0,
     /// For what its backend gets inside another packet.
     Tunnel = 1,
+    /// For services that keep flows.
+    Flows = 2,
 }
 
 impl Stage {
     /// Every stage, at the index that is its number.
-    pub const ALL: [Self; 2] = [Self::Detour, Self::Tunnel];
+    pub const ALL: [Self; 3] = [Self::Detour, Self::Tunnel, Self::Flows];
 
     /// How many there are: the size of the `STAGES` map.
     pub const COUNT: usize = Self::ALL.len();
@@ -22,6 +24,7 @@ impl Stage {
         match self {
             Self::Detour => "detour",
             Self::Tunnel => "tunnel",
+            Self::Flows => "flows",
         }
     }
 }

@@ -80,6 +80,16 @@ pub enum Verdict {
     ExtensionHeaders = 32,
     /// Passed: the program that should go on with it is not there. Nobody has seen one.
     NoStage = 33,
+    /// Sent to a backend out of the interface it came in by: in the middle of a flow that
+    /// is not known, so to the one that a new flow would get; or of one for which there is
+    /// no room.
+    StrayTx = 34,
+    /// As above, out of another interface.
+    StrayRedirect = 35,
+    /// Sent back as a reset: the backend of its flow is dead (`on_failure`).
+    FlowReset = 36,
+    /// Dropped: the backend of its flow is dead (`on_failure`).
+    FlowDropped = 37,
 }
 
 /// What becomes of a packet with a verdict.
@@ -99,7 +109,7 @@ pub enum Action {
 
 impl Verdict {
     /// Every verdict, at the index that is its number.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 38] = [
         Self::ForwardedTx,
         Self::ForwardedRedirect,
         Self::ReturnedTx,
@@ -134,6 +144,10 @@ impl Verdict {
         Self::TooBigPassed,
         Self::ExtensionHeaders,
         Self::NoStage,
+        Self::StrayTx,
+        Self::StrayRedirect,
+        Self::FlowReset,
+        Self::FlowDropped,
     ];
 
     /// How many there are: the size of the `VERDICTS` map.
@@ -151,10 +165,13 @@ impl Verdict {
             | Self::LateAnswer
             | Self::TunnelTooBigAnswered
             | Self::EchoAnswered
-            | Self::HopLimitAnswered => Action::Tx,
-            Self::ForwardedRedirect | Self::ReturnedRedirect | Self::RescuedRedirect => {
-                Action::Redirect
-            }
+            | Self::HopLimitAnswered
+            | Self::StrayTx
+            | Self::FlowReset => Action::Tx,
+            Self::ForwardedRedirect
+            | Self::ReturnedRedirect
+            | Self::RescuedRedirect
+            | Self::StrayRedirect => Action::Redirect,
             Self::HeartbeatAnswered | Self::HeartbeatOld | Self::HeartbeatClosed => Action::Keep,
             Self::NotIp
             | Self::Fragment
@@ -175,7 +192,8 @@ impl Verdict {
             | Self::NoRoute
             | Self::TooBig
             | Self::TunnelTooBig
-            | Self::NoRoom => Action::Drop,
+            | Self::NoRoom
+            | Self::FlowDropped => Action::Drop,
         }
     }
 
@@ -217,6 +235,10 @@ impl Verdict {
             Self::TooBigPassed => "too_big_passed",
             Self::ExtensionHeaders => "extension_headers",
             Self::NoStage => "no_stage",
+            Self::StrayTx => "stray_tx",
+            Self::StrayRedirect => "stray_redirect",
+            Self::FlowReset => "flow_reset",
+            Self::FlowDropped => "flow_dropped",
         }
     }
 }

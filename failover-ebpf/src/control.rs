@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use failover_common::{Forward, Reverse, Service, Verdict};
+use failover_common::{FlowKey, Forward, Reverse, Service, Verdict};
 use failover_ebpf::{
     frame::Frame as _,
     icmp::{self, Message},
@@ -20,7 +20,7 @@ use failover_ebpf::{
 use crate::{
     Step,
     context::Context,
-    heartbeat,
+    flow, heartbeat,
     maps::{self, EXCEEDED, REPORT},
     passive, rewrite, select, service, transmit, tunnel,
 };
@@ -103,13 +103,27 @@ fn service_of(report: &Report) -> Option<&'static Service> {
     service::at(report.source, report.source_port, report.protocol)
 }
 
+/// Of the packet from the VIP.
+#[inline(always)]
+fn flow_of(report: &Report) -> FlowKey {
+    FlowKey {
+        client: report.destination,
+        vip: report.source,
+        client_port: report.destination_port,
+        vip_port: report.source_port,
+        protocol: report.protocol,
+        reserved: [0; 3],
+    }
+}
+
 #[inline(always)]
 fn reverse_of(report: &Report) -> Option<&'static Reverse> {
     let (address, port) = (report.destination, report.destination_port);
     service::addressee(address, port, report.protocol)
 }
 
-/// To the backend that serves now: nobody remembers which one sent the packet.
+/// To the backend that has the flow, or else serves now: where flows are not kept, nobody
+/// remembers which one sent the packet.
 #[inline(never)]
 fn to_backend(xdp: *mut xdp_md) -> Step {
     let context = &mut Context::new(XdpContext::new(xdp));
@@ -128,7 +142,15 @@ fn on_to_backend(context: &mut Context, report: &Report) -> Result<Step, Verdict
         return Err(Verdict::HopLimitDropped);
     }
     let service = service_of(report).ok_or(Verdict::OtherProtocol)?;
-    let choice = select::serving(service)?;
+    let holder = if service.flows == 0 {
+        None
+    } else {
+        flow::holder(&flow_of(report))
+    };
+    let choice = match holder.and_then(|index| select::member(service, index)) {
+        Some(backend) => select::choice(&backend)?,
+        None => select::serving(service)?,
+    };
     if Forward::is_tunnel(service.forward) {
         return tunnel::hand(message, false, choice.index, service.forward);
     }

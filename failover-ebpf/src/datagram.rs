@@ -13,9 +13,11 @@ use failover_ebpf::{
 use crate::{
     Step,
     context::Context,
+    flows,
     maps::{self, EXTENDED, FRAGMENTS},
     passive,
     path::answer,
+    rescue::NOWHERE,
     rewrite, select, service, transmit, tunnel,
 };
 
@@ -81,6 +83,7 @@ fn on_to_backend(context: &mut Context, found: &mut Extended) -> Result<Step, Ve
     }
     let choice = match first_went_to {
         Some(index) => select::known(index)?,
+        None if service.flows != 0 => return flows::hand(context, packet, false, NOWHERE),
         None => select::select(service, packet)?,
     };
     if found.is_fragment {
@@ -93,6 +96,16 @@ fn on_to_backend(context: &mut Context, found: &mut Extended) -> Result<Step, Ve
     rewrite::to_backend(context, packet, service, &choice, &next_hop)?;
     maps::count_forwarded(choice.index, context.length());
     Ok(Step::Done(transmit::forward(context, &next_hop)))
+}
+
+/// A packet that was read here goes to the backend at `index`: so do the other fragments.
+#[inline(always)]
+pub(crate) fn goes_to(index: u32) {
+    if let Some(found) = found()
+        && found.is_fragment
+    {
+        remember(&found.key, &found.packet.bounded(), index);
+    }
 }
 
 /// Of a later fragment the ports are known by now.

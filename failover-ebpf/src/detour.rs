@@ -10,18 +10,18 @@ use failover_common::Verdict;
 use crate::{
     Step,
     context::Context,
-    control, datagram, heartbeat,
+    control, datagram, flows, heartbeat,
     path::{self, FIRST_WALK},
     redeliver, rescue, service,
 };
 
-/// Takes it, and then the rest of the path.
+/// Takes it, and then the rest of the path. `length` is that of the frame.
 #[inline(always)]
-pub(crate) fn take(xdp: *mut xdp_md) -> Step {
+pub(crate) fn take(xdp: *mut xdp_md, length: usize) -> Step {
     match walk(xdp, FIRST_WALK) {
-        step @ (Step::Done(_) | Step::Tunnel) => step,
+        step @ (Step::Done(_) | Step::Tunnel | Step::Flow) => step,
         Step::Expired => Step::Done(expired(xdp)),
-        step => match special(xdp, step) {
+        step => match special(xdp, step, length) {
             Step::Expired => Step::Done(expired(xdp)),
             step => step,
         },
@@ -39,11 +39,11 @@ fn walk(xdp: *mut xdp_md, slot: u32) -> Step {
 }
 
 #[inline(always)]
-fn special(xdp: *mut xdp_md, step: Step) -> Step {
+fn special(xdp: *mut xdp_md, step: Step, length: usize) -> Step {
     let mut slot = rescue::NOWHERE;
     let mut rescued = false;
     match step {
-        Step::Done(_) | Step::Tunnel | Step::Expired => return step,
+        Step::Done(_) | Step::Tunnel | Step::Flow | Step::Expired => return step,
         Step::Rare => match rare(xdp) {
             // The datagram that was quoted.
             Step::Undelivered => rescued = true,
@@ -81,6 +81,10 @@ fn special(xdp: *mut xdp_md, step: Step) -> Step {
     match walk(xdp, slot) {
         Step::Done(Verdict::ForwardedTx) if rescued => Step::Done(Verdict::RescuedTx),
         Step::Done(Verdict::ForwardedRedirect) if rescued => Step::Done(Verdict::RescuedRedirect),
+        Step::Flow if rescued => {
+            flows::rescued(length);
+            Step::Flow
+        }
         step => step,
     }
 }

@@ -157,6 +157,14 @@ pub(crate) fn passed(index: u32) {
     note_passed(index);
 }
 
+/// As [`passed`], if the backend is dead and nothing has gone past it yet.
+#[inline(always)]
+pub(crate) fn passed_if_new(index: u32) {
+    if death(index, u32::MAX).is_new {
+        note_passed(index);
+    }
+}
+
 /// A global function, as [`judge`].
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -6,8 +6,9 @@
 //!                 \-> heartbeat: renew the lease, drop
 //! ```
 //!
-//! `path` is that way, for nearly every packet; what is rare goes by a `detour`, and what
-//! its backend gets inside another packet by a `tunnel`. Each of the three is a program:
+//! `path` is that way, for nearly every packet; what is rare goes by a `detour`, what is for
+//! a service that keeps flows by `flows`, and what
+//! its backend gets inside another packet by a `tunnel`. Each of the four is a program:
 //! the kernel gives each its own 512 bytes of stack, and verifies each by itself.
 //!
 //! `lease` decides who is alive, from heartbeats; `passive` adds what clients'
@@ -31,6 +32,8 @@ mod context;
 mod control;
 mod datagram;
 mod detour;
+mod flow;
+mod flows;
 mod heartbeat;
 mod lease;
 mod maps;
@@ -41,6 +44,7 @@ mod rescue;
 mod rewrite;
 mod select;
 mod service;
+mod share;
 mod transmit;
 mod tunnel;
 mod unaligned;
@@ -63,6 +67,7 @@ pub fn failover(ctx: XdpContext) -> u32 {
     match path::walk(context, FIRST_WALK, service::look_up_soon) {
         Ok(Step::Done(verdict)) | Err(verdict) => finish(&ctx, length, verdict),
         Ok(Step::Tunnel) => go(&ctx, length, Stage::Tunnel),
+        Ok(Step::Flow) => go(&ctx, length, Stage::Flows),
         Ok(_) => go(&ctx, length, Stage::Detour),
     }
 }
@@ -72,10 +77,24 @@ pub fn failover(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 pub fn detour(ctx: XdpContext) -> u32 {
     let length = length(&ctx);
-    match detour::take(ctx.ctx) {
+    match detour::take(ctx.ctx, length) {
         Step::Done(verdict) => finish(&ctx, length, verdict),
         Step::Tunnel => go(&ctx, length, Stage::Tunnel),
+        Step::Flow => go(&ctx, length, Stage::Flows),
         // There are no other detours from a detour.
+        _ => finish(&ctx, length, Verdict::OtherProtocol),
+    }
+}
+
+/// The way of a packet for a service that keeps flows.
+#[xdp(frags)]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+pub fn flows(ctx: XdpContext) -> u32 {
+    let length = flows::length();
+    match flows::take(ctx.ctx) {
+        Step::Done(verdict) => finish(&ctx, length, verdict),
+        Step::Tunnel => go(&ctx, length, Stage::Tunnel),
+        // It goes nowhere else.
         _ => finish(&ctx, length, Verdict::OtherProtocol),
     }
 }
@@ -94,6 +113,8 @@ enum Step {
     Done(Verdict),
     /// By the tunnel that was [handed over](tunnel::hand).
     Tunnel,
+    /// For a service that keeps flows; it was [handed over](flows::hand).
+    Flow,
     /// Neither TCP nor UDP, a fragment, or something in front of them.
     Rare,
     /// For a service, but the packet may go no further.

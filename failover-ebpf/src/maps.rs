@@ -8,13 +8,14 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use failover_common::{
-    Backend, BackendCounters, Counter, Fragment, FragmentKey, MAX_BACKENDS, MAX_FRAGMENTS,
-    MAX_PAIRS, MAX_SYNS, News, Pair, REVERSE_BITS, REVERSE_SLOTS, Reverse, ReverseKey,
-    SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Slot, Stage, Syn, Verdict, places,
+    Backend, BackendCounters, Counter, Flow, FlowKey, Fragment, FragmentKey, MAX_BACKENDS,
+    MAX_FRAGMENTS, MAX_PAIRS, MAX_SYNS, News, Pair, REVERSE_BITS, REVERSE_SLOTS, Reverse,
+    ReverseKey, SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Slot, Stage, Syn, Table, Verdict,
+    places,
 };
 use failover_ebpf::{extended::Extended, limit, quote::Report};
 
-use crate::{lease::now, tunnel::Handed};
+use crate::{flows::Visit, lease::now, tunnel::Handed};
 
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 
@@ -50,6 +51,19 @@ pub(crate) static SYNS: Array<Syn, MAX_SYNS, MAPPED> = Array::new();
 #[btf_map]
 static SYN_BACKENDS: Array<[u16; MAX_SYNS], 1, MAPPED> = Array::new();
 
+/// Flows of which there was more than one packet. The agent says how many, also of the
+/// next two.
+#[btf_map]
+pub(crate) static FLOWS: LruHashMap<FlowKey, Flow, 1> = LruHashMap::new();
+
+/// Flows of which there was one packet, or nothing but SYNs.
+#[btf_map]
+pub(crate) static NEW_FLOWS: LruHashMap<FlowKey, Flow, 1> = LruHashMap::new();
+
+/// Who serves together, by tier.
+#[btf_map]
+pub(crate) static TABLES: Array<Table, 1> = Array::new();
+
 /// First fragments of datagrams that were for a service or from a backend.
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, Fragment, MAX_FRAGMENTS> = LruHashMap::new();
@@ -77,6 +91,10 @@ pub(crate) static TOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// The packet that goes on to a tunnel.
 #[btf_map]
 pub(crate) static HANDED: PerCpuArray<Handed, 1> = PerCpuArray::new();
+
+/// The packet of a flow that is looked for.
+#[btf_map]
+pub(crate) static VISIT: PerCpuArray<Visit, 1> = PerCpuArray::new();
 
 /// The programs behind the entry; the agent puts them in before the entry is attached.
 #[btf_map]

@@ -7,8 +7,8 @@ use failover_ebpf::{
 };
 
 use crate::{
-    Step, context::Context, heartbeat, maps, passive, rescue, rewrite, select, service::Match,
-    transmit, tunnel,
+    Step, context::Context, flows, heartbeat, maps, passive, rescue, rewrite, select,
+    service::Match, transmit, tunnel,
 };
 
 /// In place of a slot of `SYNS`: the packet has not been on a detour yet.
@@ -37,6 +37,9 @@ pub(crate) fn walk(
             }
             if first_tcp && service.passive != 0 && packet.is_tcp(SYN) {
                 return Ok(Step::Syn);
+            }
+            if service.flows != 0 {
+                return flows::hand(context, &packet, true, slot);
             }
             let choice = select::select(service, &packet)?;
             if Forward::is_tunnel(service.forward) {

@@ -9,7 +9,9 @@
 //! once, and the compiler leaves their arguments as they are.
 
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
-use failover_common::{Address, Be16, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Service, Syn};
+use failover_common::{
+    Address, Be16, FlowKey, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Service, Syn,
+};
 use failover_ebpf::{
     ethernet::Ethernet,
     frame::Frame as _,
@@ -21,6 +23,7 @@ use failover_ebpf::{
 use crate::{
     atomic,
     context::Context,
+    flow,
     heartbeat::is_next_hop,
     lease::now,
     maps::{BACKENDS, SYN_SEED, SYNS, note_waiting},
@@ -59,6 +62,19 @@ impl Flow {
             client_port: message.source_port,
             vip: reverse.address,
             vip_port: reverse.port_for(message.destination_port),
+        }
+    }
+
+    /// Its key where flows are kept.
+    #[inline(always)]
+    fn key(&self) -> FlowKey {
+        FlowKey {
+            client: self.client,
+            vip: self.vip,
+            client_port: self.client_port,
+            vip_port: self.vip_port,
+            protocol: TCP,
+            reserved: [0; 3],
         }
     }
 
@@ -283,6 +299,9 @@ fn is_late(context: &Context) -> Option<bool> {
         return Some(true);
     }
     slot.syn_mut().answered = 1;
+    if reverse.flows != 0 {
+        flow::accepted(&Flow::answered(packet, reverse).key(), reverse.index);
+    }
     note_waiting(slot.index, None);
     Some(false)
 }

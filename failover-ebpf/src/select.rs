@@ -2,7 +2,7 @@
 //! eligible; where none is, the one that was held last keeps the service, since
 //! a backend that is probably dead is better than none.
 
-use failover_common::{Backend, Be16, Service, ServiceBackend, Verdict};
+use failover_common::{Backend, Be16, Hold, Service, ServiceBackend, Verdict};
 
 use failover_ebpf::parse::{Packet, SYN};
 
@@ -11,6 +11,92 @@ use crate::{
     maps::BACKENDS,
     passive,
 };
+
+/// A backend of a service, in one word.
+pub(crate) struct Packed;
+
+impl Packed {
+    /// Nobody.
+    pub(crate) const NONE: u64 = u64::MAX;
+
+    /// Indexes of backends and pairs have 16 bits at most.
+    #[inline(always)]
+    pub(crate) fn new(entry: &ServiceBackend) -> u64 {
+        let port = u64::from(u16::from_ne_bytes(entry.port.0));
+        u64::from(entry.tier) << 48
+            | port << 32
+            | u64::from(entry.pair & 0xffff) << 16
+            | u64::from(entry.index & 0xffff)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the parts of the word")]
+    pub(crate) fn open(word: u64) -> Option<ServiceBackend> {
+        (word != Self::NONE).then_some(ServiceBackend {
+            index: u32::from(word as u16),
+            port: Be16(((word >> 32) as u16).to_ne_bytes()),
+            tier: (word >> 48) as u8,
+            reserved: 0,
+            pair: u32::from((word >> 16) as u16),
+        })
+    }
+}
+
+/// The backend at `index`, if the service has it.
+#[inline(always)]
+pub(crate) fn member(service: &Service, index: u32) -> Option<ServiceBackend> {
+    Packed::open(find(service, index))
+}
+
+/// The first backend in the order that is eligible. Nothing counts here: the packet may go
+/// elsewhere.
+#[inline(always)]
+pub(crate) fn leader(service: &Service) -> Option<ServiceBackend> {
+    Packed::open(find(service, ELIGIBLE))
+}
+
+/// The first eligible backend, else the one held last.
+#[inline(always)]
+pub(crate) fn first(service: &Service, counted: bool) -> Option<ServiceBackend> {
+    let (index, _) = unpack(next(service, u32::from(counted)));
+    member(service, index)
+}
+
+/// Instead of the index of a backend: the first that is eligible.
+const ELIGIBLE: u32 = u32::MAX - 1;
+
+/// A global function, as [`next`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find(service: *const Service, index: u32) -> u64 {
+    if service.is_null() {
+        return Packed::NONE;
+    }
+    // SAFETY: the verifier has made sure that a whole `Service` can be read there.
+    let service = unsafe { &*service };
+    for (position, entry) in service.backends.iter().enumerate() {
+        if position >= usize::from(service.len) {
+            break;
+        }
+        let is_it = if index == ELIGIBLE {
+            BACKENDS.get_ptr(entry.index).is_some_and(|backend| {
+                live(backend).holds() == 0 && !lease::is_over(entry.index, backend)
+            })
+        } else {
+            entry.index == index
+        };
+        if is_it {
+            return Packed::new(entry);
+        }
+    }
+    Packed::NONE
+}
+
+/// Whether a backend may keep a flow that it has.
+#[inline(always)]
+pub(crate) fn may_keep(service: &Service, entry: &ServiceBackend, counted: bool) -> bool {
+    is_alive(service, entry, counted, Hold::DRAINING)
+}
 
 /// A backend that was chosen.
 pub(crate) struct Choice {
@@ -71,6 +157,12 @@ extern "C" fn current(service: *const Service) -> u64 {
         }
     }
     last
+}
+
+/// A backend of a service.
+#[inline(always)]
+pub(crate) fn choice(entry: &ServiceBackend) -> Result<Choice, Verdict> {
+    chosen((entry.index, entry.port))
 }
 
 /// The backend at `index`, for a packet that needs no port.
@@ -174,11 +266,17 @@ fn unpack(word: u64) -> (u32, Be16) {
 /// Whether a backend may have this packet: nothing holds it, its lease is not
 /// over, and it has not left too much unanswered.
 #[inline(always)]
-fn is_eligible(service: &Service, entry: &ServiceBackend, counted: bool) -> bool {
+pub(crate) fn is_eligible(service: &Service, entry: &ServiceBackend, counted: bool) -> bool {
+    is_alive(service, entry, counted, 0)
+}
+
+/// The same for a backend that may have the holds `allowed`.
+#[inline(always)]
+fn is_alive(service: &Service, entry: &ServiceBackend, counted: bool, allowed: u64) -> bool {
     let Some(backend) = BACKENDS.get_ptr(entry.index) else {
         return false;
     };
-    live(backend).holds() == 0
+    live(backend).holds() & !allowed == 0
         && !lease::is_over(entry.index, backend)
         && !passive::is_condemned(service, entry, counted)
 }

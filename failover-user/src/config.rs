@@ -345,6 +345,15 @@ impl Config {
         if kept { self.agent.flows } else { 0 }
     }
 
+    /// Tiers of all services of which one has backends that serve together.
+    #[must_use]
+    pub fn tables(&self) -> u32 {
+        let shared = self.services.iter().filter(|service| service.shares());
+        let tiers: usize = shared.map(|service| service.tiers().count()).sum();
+        // 16 a service at most.
+        u32::try_from(tiers).unwrap_or(u32::MAX)
+    }
+
     /// Checks that every interface of `[agent]` is one of those `present` on
     /// this host.
     ///

@@ -16,7 +16,10 @@ use crate::{
     api,
     config::Config,
     controller::{Anchor, Controller, Past},
-    dataplane::{Dataplane, kernel::Kernel},
+    dataplane::{
+        Dataplane,
+        kernel::{Kernel, Sizes},
+    },
     event::{Event, History, What},
     heartbeat::{Notice, Rescue, Sender},
     network::{CHANGES, Change, Netlink},
@@ -46,7 +49,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let listener = api::bind(&config.agent.api, config.agent.api_group.as_deref())?;
 
     // The pins are locked from here on, and the store with them.
-    let mut kernel = Kernel::open(&config.agent.pin_path)?;
+    let sizes = Sizes {
+        flows: config.flows(),
+        tables: config.tables(),
+    };
+    let mut kernel = Kernel::open(&config.agent.pin_path, sizes)?;
     let (maps, current) = kernel.maps()?;
     let adopted = !current.services.is_empty();
     let mut store = Store::open(&config.agent.state)?;

@@ -45,7 +45,7 @@ use thiserror::Error;
 pub use self::{
     entries::{Entries, Terms, Way},
     maps::{Counters, KernelMaps},
-    pins::detach,
+    pins::{Sizes, detach},
     syns::Syns,
     table::View,
 };
@@ -129,19 +129,22 @@ impl Kernel {
     /// # Errors
     ///
     /// `pin_path` cannot be used, or the kernel refuses a map.
-    pub fn open(pin_path: &Path) -> Result<Self, KernelError> {
+    pub fn open(pin_path: &Path, sizes: Sizes) -> Result<Self, KernelError> {
         mount_bpf_fs(pin_path)?;
         create_directory(pin_path)?;
         let lock = pins::lock(pin_path)?;
         let maps = maps_directory(pin_path);
         create_directory(&maps)?;
-        discard_incompatible(&maps)?;
+        discard_incompatible(&maps, sizes)?;
         // A constant to the verifier: what is not logged costs nothing.
         let level = log::max_level() as u8;
         let mut loader = EbpfLoader::new();
         loader.override_global(aya_log::LEVEL, &level, true);
         let seed = fastrand::u64(..);
         loader.override_global("SYN_SEED", &seed, true);
+        for (name, entries) in sizes.entries() {
+            loader.map_max_entries(name, entries);
+        }
         for name in pins::PINNED_MAPS {
             loader.map_pin_path(name, maps.join(name));
         }
@@ -283,6 +286,7 @@ impl Kernel {
         let maps = KernelMaps {
             services: self.table("SERVICES", "SERVICE_PLACES", SERVICES)?,
             reverse: self.table("REVERSE", "REVERSE_PLACES", REVERSE)?,
+            tables: take(&mut self.ebpf, "TABLES")?,
             entries: Entries::new(take_data(&mut self.ebpf, "BACKENDS")?)?,
         };
         let state = maps.read();

@@ -76,6 +76,7 @@ impl World {
         if std::mem::take(&mut self.sent) {
             self.syns
                 .visit(|syn| syn.sent_at != 0, |syn| *syn = Syn::zeroed());
+            self.forget_flows()?;
         }
         let now = now_ns();
         for entry in entries {

@@ -8,6 +8,7 @@ mod budget;
 mod check;
 mod control;
 mod decap;
+mod flows;
 mod frame;
 mod fuzz;
 mod killed;
@@ -240,6 +241,21 @@ fn a_stage_that_is_not_there() -> Result<()> {
 #[test]
 fn answers_to_what_is_too_big_are_bounded() -> Result<()> {
     in_world(limit::too_big)
+}
+
+#[test]
+fn a_flood_pushes_out_no_flow() -> Result<()> {
+    in_world(flows::check_flood)
+}
+
+#[test]
+fn more_flows_than_there_is_room_for() -> Result<()> {
+    in_world(flows::check_full)
+}
+
+#[test]
+fn who_accepts_a_connection_has_it() -> Result<()> {
+    in_world(flows::check_accepted)
 }
 
 #[test]

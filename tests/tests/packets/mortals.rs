@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use failover_common::{Be16, Forward, HEARTBEAT_PORT, Reverse, ReverseKey, Service};
+use failover_common::{
+    Be16, Forward, HEARTBEAT_PORT, OnFailure, Reverse, ReverseKey, Service, Table,
+};
 use failover_user::dataplane::Maps as _;
 use failover_user::dataplane::kernel::KernelMaps;
+use failover_user::maglev::{self, Member};
 use lab::Family;
 
 use crate::frame::Protocol;
@@ -30,6 +33,10 @@ pub(crate) struct Offer {
     forward: Forward,
     passive: bool,
     silence: Duration,
+    /// It keeps flows, and this becomes of those of dead backends.
+    on_failure: Option<OnFailure>,
+    /// The backends are one tier and serve together.
+    pub(crate) shared: bool,
     pub(crate) backends: &'static [Server],
     /// Index of the first backend's pair; the others follow.
     pub(crate) pair: u32,
@@ -43,8 +50,19 @@ impl Offer {
             forward: Forward::Nat,
             passive: true,
             silence: Duration::ZERO,
+            on_failure: None,
+            shared: false,
             backends,
             pair,
+        }
+    }
+
+    /// The same with flows that are kept; nothing that traffic shows counts.
+    const fn kept(port: u16, pair: u32, on_failure: OnFailure) -> Self {
+        Self {
+            passive: false,
+            on_failure: Some(on_failure),
+            ..Self::new(port, pair, &[FIRST, SECOND])
         }
     }
 
@@ -84,9 +102,69 @@ pub(crate) const EVERY_PORT: Offer = Offer {
     ..Offer::new(0, 120, &[THIRD, SECOND])
 };
 
-const OFFERS: [Offer; 9] = [
-    LEASED, LEASED_DSR, PASSIVE, ACROSS, ALONE, THREE, SILENT, IN_RANGE, EVERY_PORT,
+pub(crate) const RESET: Offer = Offer::kept(1030, 130, OnFailure::Reset);
+pub(crate) const FORWARD: Offer = Offer::kept(1031, 140, OnFailure::Forward);
+pub(crate) const DROP: Offer = Offer::kept(1032, 150, OnFailure::Drop);
+pub(crate) const RESET_DSR: Offer = Offer {
+    forward: Forward::Dsr,
+    ..Offer::kept(1033, 160, OnFailure::Reset)
+};
+pub(crate) const RESET_IPIP: Offer = Offer {
+    forward: Forward::Ipip,
+    ..Offer::kept(1034, 170, OnFailure::Reset)
+};
+/// SYNs are rescued.
+pub(crate) const RESCUED: Offer = Offer {
+    passive: true,
+    ..Offer::kept(1035, 180, OnFailure::Reset)
+};
+/// Every port of a VIP of its own.
+pub(crate) const RESET_EVERY_PORT: Offer = Offer {
+    vip: 104,
+    forward: Forward::Dsr,
+    ..Offer::kept(0, 190, OnFailure::Reset)
+};
+pub(crate) const SHARED: Offer = Offer {
+    shared: true,
+    backends: &[FIRST, SECOND, THIRD],
+    ..Offer::kept(1036, 200, OnFailure::Reset)
+};
+
+const OFFERS: [Offer; 17] = [
+    LEASED,
+    LEASED_DSR,
+    PASSIVE,
+    ACROSS,
+    ALONE,
+    THREE,
+    SILENT,
+    IN_RANGE,
+    EVERY_PORT,
+    RESET,
+    FORWARD,
+    DROP,
+    RESET_DSR,
+    RESET_IPIP,
+    RESCUED,
+    RESET_EVERY_PORT,
+    SHARED,
 ];
+
+/// The table of [`SHARED`].
+pub(crate) fn table(family: Family) -> Table {
+    let names = ["a", "b", "c"];
+    let members: Vec<Member<'_>> = SHARED
+        .backends
+        .iter()
+        .zip(names)
+        .map(|(server, name)| Member {
+            name,
+            index: server.index(family),
+            weight: 1,
+        })
+        .collect();
+    maglev::table(&members)
+}
 
 /// Every pair of a mortal and a service.
 pub(crate) fn pairs() -> impl Iterator<Item = u32> {
@@ -95,8 +173,17 @@ pub(crate) fn pairs() -> impl Iterator<Item = u32> {
         .flat_map(|offer| (offer.pair..).take(offer.backends.len()))
 }
 
+/// Row of [`table`] in `TABLES`.
+fn row(family: Family) -> u32 {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => 1,
+    }
+}
+
 /// Writes the services and their reverse entries.
 pub(crate) fn place(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> Result<()> {
+    maps.set_table(row(family), &table(family))?;
     for offer in OFFERS {
         let on_backend = offer.port_on_backend(offer.port);
         let backends: Vec<_> = offer
@@ -107,6 +194,9 @@ pub(crate) fn place(maps: &mut KernelMaps, family: Family, protocol: Protocol) -
         let mut service = Service {
             passive: u8::from(offer.passive),
             silence: u64::try_from(offer.silence.as_nanos())?,
+            flows: u8::from(offer.on_failure.is_some()),
+            on_failure: offer.on_failure.map_or(0, |policy| policy as u8),
+            tables: if offer.shared { row(family) + 1 } else { 0 },
             ..service(offer.forward, &backends)
         };
         for ((entry, server), pair) in service
@@ -116,7 +206,10 @@ pub(crate) fn place(maps: &mut KernelMaps, family: Family, protocol: Protocol) -
             .zip(offer.pair..)
         {
             entry.pair = pair;
-            if offer.forward == Forward::Dsr {
+            if offer.shared {
+                entry.tier = 0;
+            }
+            if offer.forward != Forward::Nat {
                 continue;
             }
             let key = ReverseKey {
@@ -129,7 +222,7 @@ pub(crate) fn place(maps: &mut KernelMaps, family: Family, protocol: Protocol) -
                 address: ip(family, 1, offer.vip).into(),
                 port: Be16::new(offer.port),
                 passive: u8::from(offer.passive),
-                flows: 0,
+                flows: u8::from(offer.on_failure.is_some()),
                 index: server.index(family),
                 pair,
                 padding: [0; 4],

@@ -147,6 +147,7 @@ fn is_of_our_own(verdict: Verdict) -> bool {
             | Verdict::RescuedTx
             | Verdict::RescuedRedirect
             | Verdict::LateAnswer
+            | Verdict::FlowReset
             | Verdict::TunnelTooBigAnswered
             | Verdict::HopLimitAnswered
     )

@@ -3,6 +3,7 @@
 mod control;
 mod elsewhere;
 mod extension;
+mod flows;
 mod forwarded;
 mod fragments;
 mod heartbeat;
@@ -109,6 +110,7 @@ pub(crate) fn all() -> Vec<Row> {
         lengths::rows(),
         tags::rows(),
         elsewhere::rows(),
+        flows::rows(),
     ]
     .concat()
 }

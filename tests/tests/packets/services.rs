@@ -109,11 +109,11 @@ pub(crate) fn service(forward: Forward, backends: &[(u32, u16)]) -> Service {
         padding: [0; 4],
         backends: Default::default(),
     };
-    for (entry, &(index, port)) in service.backends.iter_mut().zip(backends) {
+    for ((entry, &(index, port)), tier) in service.backends.iter_mut().zip(backends).zip(0..) {
         *entry = ServiceBackend {
             index,
             port: Be16::new(port),
-            tier: 0,
+            tier,
             reserved: 0,
             pair: 0,
         };

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{Array, Map, MapData, ProgramArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, ProgramArray, RingBuf};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use bytemuck::Zeroable as _;
 use failover_common::{
-    Action, Address, Backend, BackendCounters, Counter, LAYOUT, News, Pair, Stage, Verdict,
+    Action, Address, Backend, BackendCounters, Counter, Flow, FlowKey, LAYOUT, News, Pair, Stage,
+    Verdict,
 };
-use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Syns};
+use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Sizes, Syns};
 use failover_user::dataplane::{Maps, State};
 use failover_user::heartbeat::Rescue;
 use lab::{Family, Namespace, machine};
@@ -128,6 +129,12 @@ impl Server {
     }
 }
 
+/// Few, so that a flood is soon more than there is room for.
+pub(crate) const FLOWS: u32 = 1024;
+
+/// Rows of `TABLES`: one a family.
+const TABLES: u32 = 2;
+
 /// What the program did with one frame.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -165,6 +172,8 @@ pub(crate) struct World {
     /// Once more, to look at.
     pub(crate) backends: Array<MapData, Backend>,
     pub(crate) pairs: Array<MapData, Pair>,
+    /// `FLOWS` and `NEW_FLOWS`.
+    flows: [HashMap<MapData, FlowKey, Flow>; 2],
     /// Whether a frame was sent, and a SYN may be remembered.
     pub(crate) sent: bool,
 }
@@ -242,7 +251,13 @@ impl Drop for Pins {
 
 impl World {
     fn load(pins: &Path) -> Result<Self> {
-        let mut kernel = Kernel::open(pins)?;
+        let mut kernel = Kernel::open(
+            pins,
+            Sizes {
+                flows: FLOWS,
+                tables: TABLES,
+            },
+        )?;
         kernel.load()?;
         let (maps, _empty) = kernel.maps()?;
         Ok(Self {
@@ -252,6 +267,7 @@ impl World {
             events: kernel.events()?,
             backends: array(pins, "BACKENDS")?,
             pairs: array(pins, "PAIRS")?,
+            flows: [flows(pins, "FLOWS")?, flows(pins, "NEW_FLOWS")?],
             sent: false,
             pins: pins.to_owned(),
             kernel,
@@ -300,6 +316,21 @@ impl World {
         };
         self.sent |= outcome.sent();
         Ok(outcome)
+    }
+
+    /// Nobody has a flow.
+    pub(crate) fn forget_flows(&mut self) -> Result<()> {
+        for map in &mut self.flows {
+            for key in map.keys().collect::<Result<Vec<_>, _>>()? {
+                map.remove(&key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of a flow.
+    pub(crate) fn flow(&self, key: &FlowKey) -> Option<Flow> {
+        self.flows.iter().find_map(|map| map.get(key, 0).ok())
     }
 
     /// Takes away what the entry goes on to.
@@ -359,6 +390,11 @@ pub(crate) fn news(events: &mut RingBuf<MapData>) -> Vec<News> {
 pub(crate) fn context(length: u32, ingress: u32, queue: u32) -> Vec<u8> {
     let words = [0, length, 0, ingress, queue, 0].map(u32::to_ne_bytes);
     words.as_flattened().to_vec()
+}
+
+fn flows(pins: &Path, name: &str) -> Result<HashMap<MapData, FlowKey, Flow>> {
+    let pin = pins.join(format!("layout-{LAYOUT}")).join(name);
+    Ok(Map::LruHashMap(MapData::from_pin(pin)?).try_into()?)
 }
 
 fn array<V: aya::Pod>(pins: &Path, name: &str) -> Result<Array<MapData, V>> {

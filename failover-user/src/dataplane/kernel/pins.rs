@@ -7,16 +7,39 @@ use std::{
 
 use aya::maps::MapInfo;
 use failover_common::{
-    Backend, BackendCounters, Counter, LAYOUT, MAX_BACKENDS, MAX_PAIRS, MAX_SYNS, Pair, Place,
-    REVERSE_BITS, REVERSE_SLOTS, Reverse, ReverseKey, SERVICE_BITS, SERVICE_SLOTS, Service,
-    ServiceKey, Slot, Syn, Verdict, places,
+    Backend, BackendCounters, Counter, FLOWS_PER_NEW, Flow, FlowKey, LAYOUT, MAX_BACKENDS,
+    MAX_PAIRS, MAX_SYNS, Pair, Place, REVERSE_BITS, REVERSE_SLOTS, Reverse, ReverseKey,
+    SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Slot, Syn, Table, Verdict, places,
 };
 use log::{info, warn};
 
 use super::KernelError;
 
+/// How large the maps are that nobody needs where no service keeps flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Flows that there is room for.
+    pub flows: u32,
+    /// Tiers whose backends serve together.
+    pub tables: u32,
+}
+
+impl Sizes {
+    /// Those of these maps that are not fixed, with their entries; a map has one at least.
+    pub(super) fn entries(self) -> [(&'static str, u32); 3] {
+        [
+            ("FLOWS", self.flows.max(1)),
+            ("NEW_FLOWS", (self.flows / FLOWS_PER_NEW).max(1)),
+            ("TABLES", self.tables.max(1)),
+        ]
+    }
+}
+
 /// The maps that outlive the agent.
-pub(super) const PINNED_MAPS: [&str; 10] = [
+pub(super) const PINNED_MAPS: [&str; 13] = [
+    "FLOWS",
+    "NEW_FLOWS",
+    "TABLES",
     "SERVICES",
     "SERVICE_PLACES",
     "PAIRS",
@@ -90,8 +113,21 @@ pub(super) fn maps_directory(pin_path: &Path) -> PathBuf {
     pin_path.join(format!("layout-{LAYOUT}"))
 }
 
-/// A map under our layout's name that is not of its sizes is of no use to us.
-pub(super) fn discard_incompatible(maps: &Path) -> Result<(), KernelError> {
+/// A map under our layout's name that is not of its sizes is of no use to us. If it is only
+/// that the configuration wants another number of flows, those are forgotten and no more.
+pub(super) fn discard_incompatible(maps: &Path, sizes: Sizes) -> Result<(), KernelError> {
+    for (name, entries) in sizes.entries() {
+        let pin = maps.join(name);
+        let other = |info: MapInfo| info.max_entries() != entries;
+        if MapInfo::from_pin(&pin).is_ok_and(other) {
+            info!("{}: made anew, with {entries} entries", pin.display());
+            remove(&pin)?;
+        }
+    }
+    let elastic = |wanted: &str| {
+        let mut all = sizes.entries().into_iter();
+        all.find_map(|(name, entries)| (name == wanted).then_some(entries as usize))
+    };
     // Sizes of key and value in bytes, and the number of entries.
     let shape = |name| -> (usize, usize, usize) {
         match name {
@@ -99,6 +135,12 @@ pub(super) fn discard_incompatible(maps: &Path) -> Result<(), KernelError> {
             "SERVICE_PLACES" => (4, size_of::<Place>(), places(SERVICE_BITS)),
             "REVERSE" => (4, size_of::<Slot<ReverseKey, Reverse>>(), REVERSE_SLOTS),
             "REVERSE_PLACES" => (4, size_of::<Place>(), places(REVERSE_BITS)),
+            "FLOWS" | "NEW_FLOWS" => (
+                size_of::<FlowKey>(),
+                size_of::<Flow>(),
+                elastic(name).unwrap_or(0),
+            ),
+            "TABLES" => (4, size_of::<Table>(), elastic(name).unwrap_or(0)),
             "BACKENDS" => (4, size_of::<Backend>(), MAX_BACKENDS),
             "PAIRS" => (4, size_of::<Pair>(), MAX_PAIRS),
             "SYNS" => (4, size_of::<Syn>(), MAX_SYNS),

@@ -1,0 +1,253 @@
+//! The way of a client's packet for a service that keeps flows: a flow that is known goes
+//! on to its backend as long as that lives; a new one has the choice (`share`). What becomes
+//! of a flow whose backend is dead is the service's to say (`on_failure`).
+//!
+//! A program of its own, so that a service without flows pays one branch.
+
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
+use failover_common::{FlowKey, Forward, OnFailure, Segment, Service, ServiceBackend, Verdict};
+use failover_ebpf::{
+    frame::Frame as _,
+    parse::{Packet, SYN, TCP},
+    segment,
+};
+
+use crate::{
+    Step,
+    context::Context,
+    datagram,
+    flow::{self, Said},
+    lease,
+    maps::{self, VISIT},
+    rescue, rewrite, select, service, share, transmit, tunnel,
+};
+
+/// A packet on its way through this program.
+pub(crate) struct Visit {
+    packet: Packet,
+    /// It is no fragment, and not behind extension headers.
+    is_plain: bool,
+    /// A SYN or a datagram that another backend has refused.
+    is_rescued: bool,
+    /// Bytes of the frame as it came in, in its first buffer.
+    length: usize,
+    /// The slot that remembers it, a SYN; see [`rescue::sent`].
+    slot: u32,
+    /// Where it goes.
+    backend: ServiceBackend,
+    /// It is in the middle of a flow that is not known, or for which there is no room.
+    is_stray: bool,
+}
+
+#[inline(always)]
+fn visit() -> Option<&'static mut Visit> {
+    let visit = VISIT.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own entry, and XDP programs do not interrupt each other. All zero
+    // is a value of this type, and nothing else was ever written there but values.
+    Some(unsafe { &mut *visit })
+}
+
+/// Hands a packet over, as it was read from a frame.
+#[inline(always)]
+pub(crate) fn hand(
+    context: &Context,
+    packet: &Packet,
+    is_plain: bool,
+    slot: u32,
+) -> Result<Step, Verdict> {
+    let visit = visit().ok_or(Verdict::NoBackend)?;
+    visit.packet = *packet;
+    visit.is_plain = is_plain;
+    visit.is_rescued = false;
+    visit.length = context.length();
+    visit.slot = slot;
+    Ok(Step::Flow)
+}
+
+/// What was handed over last has been refused elsewhere, and came in as a frame of
+/// `length` bytes.
+#[inline(always)]
+pub(crate) fn rescued(length: usize) {
+    if let Some(visit) = visit() {
+        visit.is_rescued = true;
+        visit.length = length;
+    }
+}
+
+/// Bytes of the frame that was handed over.
+#[inline(always)]
+pub(crate) fn length() -> usize {
+    visit().map_or(0, |visit| visit.length)
+}
+
+/// What becomes of a packet.
+const GOES_ON: u32 = 0;
+/// Its flow is over: the client is told.
+const IS_RESET: u32 = 1;
+/// Its flow is over, and nobody is told.
+const IS_DROPPED: u32 = 2;
+/// There is nobody who could have it.
+const HAS_NOBODY: u32 = 3;
+
+/// Sends the packet that was handed over.
+#[inline(always)]
+pub(crate) fn take(xdp: *mut xdp_md) -> Step {
+    match decide(xdp) {
+        GOES_ON => send(xdp),
+        IS_RESET if reset(xdp) => Step::Done(Verdict::FlowReset),
+        IS_RESET | IS_DROPPED => Step::Done(Verdict::FlowDropped),
+        _ => Step::Done(Verdict::NoBackend),
+    }
+}
+
+#[inline(never)]
+fn decide(xdp: *mut xdp_md) -> u32 {
+    let context = &Context::new(XdpContext::new(xdp));
+    let Some(visit) = visit() else {
+        return HAS_NOBODY;
+    };
+    visit.is_stray = false;
+    let packet = &visit.packet.bounded();
+    let Some(service) = service::at(packet.destination, packet.destination_port, packet.protocol)
+    else {
+        return HAS_NOBODY;
+    };
+    let key = &flow::key(packet);
+    let said = &Said::by(context, packet);
+    let fate = match flow::find(key) {
+        Some(known) if !known.flow.is_over(packet.protocol, said.at) => {
+            known_flow(service, packet, key, said, &known)
+        }
+        known => new_flow(service, packet, key, said, known.as_ref()),
+    };
+    match fate {
+        Ok((backend, is_stray)) => {
+            visit.backend = backend;
+            visit.is_stray = is_stray;
+            GOES_ON
+        }
+        Err(fate) => fate,
+    }
+}
+
+/// Where a packet goes, and whether it is a stray; or what else becomes of it.
+type Fate = Result<(ServiceBackend, bool), u32>;
+
+#[inline(always)]
+fn known_flow(
+    service: &Service,
+    packet: &Packet,
+    key: &FlowKey,
+    said: &Said,
+    known: &flow::Known,
+) -> Fate {
+    let index = known.flow.backend;
+    let is_syn = said.segment == Segment::Syn;
+    let counted = service.passive != 0 && packet.is_tcp(SYN);
+    // A SYN that begins something may go where new flows go; in the middle of a
+    // connection anybody may have forged it.
+    let may_move = is_syn && known.flow.is_idle();
+    let Some(backend) = select::member(service, index) else {
+        return new_flow(service, packet, key, said, Some(known));
+    };
+    let stays = if may_move {
+        known.flow.is_new() && select::is_eligible(service, &backend, counted)
+    } else {
+        select::may_keep(service, &backend, counted)
+    };
+    // Rather a backend that is probably dead than none.
+    if stays || (!may_move && !select::has_other(service, index)) {
+        known.goes_on(key, index, said);
+        return Ok((backend, false));
+    }
+    lease::passed_if_new(index);
+    let is_over = packet.protocol == TCP && !is_syn;
+    if is_over && service.on_failure == OnFailure::Reset as u8 {
+        known.ends(said);
+        // RFC 9293, section 3.5.2: no reset answers a reset.
+        return Err(if said.segment == Segment::Rst {
+            IS_DROPPED
+        } else {
+            IS_RESET
+        });
+    }
+    if is_over && service.on_failure == OnFailure::Drop as u8 {
+        return Err(IS_DROPPED);
+    }
+    let backend = share::choose(service, key, counted).ok_or(HAS_NOBODY)?;
+    if is_syn {
+        known.begins_again(backend.index, said);
+    } else {
+        known.goes_on(key, backend.index, said);
+    }
+    Ok((backend, false))
+}
+
+#[inline(always)]
+fn new_flow(
+    service: &Service,
+    packet: &Packet,
+    key: &FlowKey,
+    said: &Said,
+    former: Option<&flow::Known>,
+) -> Fate {
+    let counted = service.passive != 0 && packet.is_tcp(SYN);
+    let backend = share::choose(service, key, counted).ok_or(HAS_NOBODY)?;
+    // A fragment that has overtaken the first one is of no flow that could be told.
+    if packet.headless {
+        return Ok((backend, false));
+    }
+    let has_room = match former {
+        Some(former) => {
+            former.begins_again(backend.index, said);
+            true
+        }
+        None => flow::remember(key, backend.index, said),
+    };
+    let begins = said.segment == Segment::Syn || packet.protocol != TCP;
+    Ok((backend, !(begins && has_room)))
+}
+
+#[inline(never)]
+fn send(xdp: *mut xdp_md) -> Step {
+    let context = &mut Context::new(XdpContext::new(xdp));
+    match visit().map(|visit| forward(context, visit)) {
+        Some(Ok(step)) => step,
+        Some(Err(verdict)) => Step::Done(verdict),
+        None => Step::Done(Verdict::NoBackend),
+    }
+}
+
+#[inline(always)]
+fn forward(context: &mut Context, visit: &Visit) -> Result<Step, Verdict> {
+    let packet = &visit.packet.bounded();
+    let service = service::at(packet.destination, packet.destination_port, packet.protocol)
+        .ok_or(Verdict::NoService)?;
+    let choice = select::choice(&visit.backend)?;
+    if !visit.is_plain {
+        datagram::goes_to(choice.index);
+    }
+    if Forward::is_tunnel(service.forward) {
+        return tunnel::hand(packet, visit.is_plain, choice.index, service.forward);
+    }
+    let next_hop = transmit::to_backend(choice.backend)?;
+    rewrite::to_backend(context, packet, service, &choice, &next_hop)?;
+    rescue::sent(visit.slot, choice.index);
+    maps::count_forwarded(choice.index, context.length());
+    let verdict = transmit::forward(context, &next_hop);
+    Ok(Step::Done(match verdict {
+        Verdict::ForwardedTx if visit.is_rescued => Verdict::RescuedTx,
+        Verdict::ForwardedRedirect if visit.is_rescued => Verdict::RescuedRedirect,
+        Verdict::ForwardedTx if visit.is_stray => Verdict::StrayTx,
+        Verdict::ForwardedRedirect if visit.is_stray => Verdict::StrayRedirect,
+        verdict => verdict,
+    }))
+}
+
+/// Sends the segment back as the reset that answers it; whether it could.
+#[inline(never)]
+fn reset(xdp: *mut xdp_md) -> bool {
+    let context = &mut Context::new(XdpContext::new(xdp));
+    let packet = visit().map(|visit| visit.packet.bounded());
+    packet.is_some_and(|packet| segment::reset(context, &packet).is_some())
+}
