@@ -42,6 +42,7 @@ use crate::{
     network::{Change, Netlink},
     probe::{self, Outcome, Prober, Report, icmp::Icmp},
     store::Journal,
+    sweep::Sweeper,
 };
 
 /// How soon something that failed is tried again.
@@ -70,6 +71,10 @@ struct Agent {
     kicked: HashMap<(u32, IpAddr), Duration>,
     interfaces: Vec<InterfaceStatus>,
     started: Duration,
+    /// Tells clients that their backend is dead; none: no service keeps flows.
+    sweeper: Option<Sweeper>,
+    /// Holds of the backends, in the order of their indexes, when it was called last.
+    swept: Vec<u64>,
     /// When to repeat a reconciliation that failed.
     apply_again: Option<Duration>,
 }
@@ -185,10 +190,24 @@ impl Agent {
         if let Err(error) = applied {
             error!("{error}");
         }
+        self.sweep();
         self.tell();
         // A hook may follow from what is in the maps, never come before it.
         if self.apply_again.is_none() {
             self.remember();
+        }
+    }
+
+    /// After any change of who may serve: those who wait for the dead may have to be told.
+    fn sweep(&mut self) {
+        let Some(sweeper) = &self.sweeper else {
+            return;
+        };
+        let backends = self.controller.desired().backends.values();
+        let holds = || backends.clone().map(|entry| entry.holds);
+        if !holds().eq(self.swept.iter().copied()) {
+            self.swept = holds().collect();
+            sweeper.call();
         }
     }
 

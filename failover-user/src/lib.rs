@@ -26,3 +26,4 @@ pub mod policy;
 pub mod probe;
 pub mod promotion;
 pub mod store;
+pub mod sweep;

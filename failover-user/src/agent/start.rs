@@ -24,6 +24,7 @@ use crate::{
     heartbeat::{Notice, Rescue, Sender},
     network::{CHANGES, Change, Netlink},
     store::{Store, StoreError},
+    sweep::Sweeper,
 };
 
 /// Events a slow follower may lag behind before it loses some.
@@ -66,6 +67,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .for_each(|event| history.push(event));
     let controller = Controller::recalled(config, &current, &past, anchor(), now());
     let (hooks, ended) = Hooks::new(store);
+    let mut sweeper = None;
+    if controller.config().flows() > 0 {
+        let (flows, services) = (kernel.flows()?, maps.services());
+        sweeper = Some(Sweeper::start(flows, maps.entries(), services)?);
+    }
     let mut agent = Agent {
         entries: maps.entries(),
         services: maps.services(),
@@ -79,6 +85,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         kicked: HashMap::new(),
         interfaces: Vec::new(),
         started: now(),
+        sweeper,
+        swept: Vec::new(),
         apply_again: None,
         kernel,
         netlink,

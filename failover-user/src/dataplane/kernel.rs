@@ -16,6 +16,7 @@
 mod attach;
 pub mod decap;
 mod entries;
+mod flows;
 mod mapped;
 mod maps;
 mod pins;
@@ -44,6 +45,7 @@ use thiserror::Error;
 
 pub use self::{
     entries::{Entries, Terms, Way},
+    flows::Flows,
     maps::{Counters, KernelMaps},
     pins::{Sizes, detach},
     syns::Syns,
@@ -322,6 +324,16 @@ impl Kernel {
         Ok(Syns::new(open("SYNS")?, open("SYN_BACKENDS")?)?)
     }
 
+    /// Which backend has which flow.
+    ///
+    /// # Errors
+    ///
+    /// A map cannot be opened.
+    pub fn flows(&mut self) -> Result<Flows, KernelError> {
+        let flows = take_data(&mut self.ebpf, "FLOWS")?;
+        Ok(Flows::new(flows, take_data(&mut self.ebpf, "NEW_FLOWS")?))
+    }
+
     /// The counters.
     ///
     /// # Errors
@@ -386,7 +398,7 @@ where
 
 fn take_data(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, KernelError> {
     match take_map(ebpf, name)? {
-        Map::Array(data) => Ok(data),
-        _ => Err(KernelError::Load(format!("map {name} is not an array"))),
+        Map::Array(data) | Map::LruHashMap(data) => Ok(data),
+        _ => Err(KernelError::Load(format!("map {name} is of another kind"))),
     }
 }

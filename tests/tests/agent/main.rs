@@ -3,6 +3,7 @@
 mod bystanders;
 mod commands;
 mod failback;
+mod flows;
 mod lease;
 mod network;
 mod packets;

@@ -144,6 +144,11 @@ pub(crate) struct Service<'a> {
 
 impl Service<'_> {
     pub(crate) fn write(&self, lab: &Lab, config: &mut String) {
+        self.write_with(lab, "", config);
+    }
+
+    /// The same with more keys of each backend.
+    pub(crate) fn write_with(&self, lab: &Lab, of_backend: &str, config: &mut String) {
         let Self {
             name,
             port,
@@ -173,9 +178,11 @@ forward = "{forward}"
 [[service.backend]]
 name = "primary-{family:?}"
 address = "{primary}"
+{of_backend}
 [[service.backend]]
 name = "standby-{family:?}"
 address = "{standby}"
+{of_backend}
 "#
         )
         .expect("a String takes it");

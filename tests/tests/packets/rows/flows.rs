@@ -399,6 +399,9 @@ fn by_policy(family: Family) -> Vec<Row> {
         let flow = || vec![went(datagram), went(datagram)];
         let mut lost = flow();
         lost.push(held(scene, FIRST, Hold::CheckFailed));
+        // Once with the first, which dies: it moves, and stays there.
+        let mut moved = vec![went(datagram), held(scene, FIRST, Hold::CheckFailed)];
+        moved.extend([went(datagram), well(scene, FIRST)]);
         let mut drained = flow();
         drained.push(held(scene, FIRST, Hold::Drained));
         let mut back = vec![held(scene, FIRST, Hold::CheckFailed)];
@@ -407,6 +410,7 @@ fn by_policy(family: Family) -> Vec<Row> {
         rows.extend([
             goes_to("UDP", scene, flow(), datagram, FIRST),
             goes_to("UDP leaves the dead", scene, lost, datagram, SECOND),
+            goes_to("UDP stays where it moved", scene, moved, datagram, SECOND),
             goes_to("UDP, drained", scene, drained, datagram, FIRST),
             goes_to("UDP after the failback", scene, back, datagram, SECOND),
         ]);
