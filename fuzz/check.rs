@@ -163,7 +163,10 @@ fn agrees(frame: &[u8], packet: &Packet) {
         }
         Some(NetSlice::Ipv6(ip)) => {
             let ip = ip.header();
-            ([ip.source(), ip.destination()].map(Address), ip.hop_limit())
+            (
+                [ip.source(), ip.destination()].map(Address::from_bytes),
+                ip.hop_limit(),
+            )
         }
         _ => return,
     };
@@ -179,11 +182,11 @@ fn agrees(frame: &[u8], packet: &Packet) {
 fn somebody(packet: &Packet) -> Address {
     match packet.family {
         Family::V4 => Address::from_v4([10, 0, 0, 1]),
-        Family::V6 => Address([7; 16]),
+        Family::V6 => Address::from_bytes([7; 16]),
     }
 }
 
-const NOBODY: Address = Address([0; 16]);
+const NOBODY: Address = Address::from_bytes([0; 16]);
 
 const NOTHING: Packet = Packet {
     family: Family::V4,

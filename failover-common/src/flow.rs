@@ -52,8 +52,9 @@ impl FlowKey {
     #[inline(always)]
     #[must_use]
     pub fn places(&self) -> (u32, u32) {
-        let [a, b] = halves(self.client);
-        let [c, d] = halves(self.vip);
+        // As in the packet: the same number on every machine.
+        let [a, b] = self.client.words().map(u64::to_be);
+        let [c, d] = self.vip.words().map(u64::to_be);
         let [p0, p1] = self.client_port.0;
         let [q0, q1] = self.vip_port.0;
         let ports = u32::from_be_bytes([p0, p1, q0, q1]);
@@ -87,16 +88,6 @@ pub const fn next_place(place: u32, step: u32) -> u32 {
     } else {
         next
     }
-}
-
-/// As in the packet: the same number on every machine.
-#[inline(always)]
-const fn halves(address: Address) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.0;
-    [
-        u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-        u64::from_be_bytes([i, j, k, l, m, n, o, p]),
-    ]
 }
 
 /// Value of the maps of flows: which backend has the flow, and how far it is. Only packets

@@ -111,7 +111,7 @@ fn find_v6<F: Frame + ?Sized>(frame: &F, tagged: bool, l3: usize) -> Option<Foun
     let ecn = header.first[1] >> 4 & 3;
     let length = usize::from(u16::from_be_bytes(header.payload_length));
     Some(Found {
-        director: Address(header.source),
+        director: header.source,
         carried: inside(frame, (tagged, l3, IPV6), protocol, ecn, length),
     })
 }

@@ -1,5 +1,7 @@
 //! The Internet checksum, updated for the words that change (RFC 1624).
 
+use failover_common::Address;
+
 /// What has changed under a checksum: a ones'-complement sum of `!old + new`,
 /// to be folded into any checksum that covers the same words.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,9 +39,9 @@ impl Difference {
     /// An IPv6 address was added.
     #[inline(always)]
     #[must_use]
-    pub fn plus_v6(self, address: [u8; 16]) -> Self {
-        let [a, b, c, d] = quarters(address);
-        self.plus(a).plus(b).plus(c).plus(d)
+    pub const fn plus_v6(self, address: Address) -> Self {
+        let [first, second] = address.words();
+        Self(self.0 + halves(first) + halves(second))
     }
 
     /// The checksum of what was added, and nothing else (RFC 1071).
@@ -69,10 +71,9 @@ impl Difference {
     /// An IPv6 address has changed.
     #[inline(always)]
     #[must_use]
-    pub fn v6(self, old: [u8; 16], new: [u8; 16]) -> Self {
-        let [o0, o1, o2, o3] = quarters(old);
-        let [n0, n1, n2, n3] = quarters(new);
-        self.v4(o0, n0).v4(o1, n1).v4(o2, n2).v4(o3, n3)
+    pub const fn v6(self, old: Address, new: Address) -> Self {
+        let [first, second] = old.words();
+        Self(self.0 + halves(!first) + halves(!second)).plus_v6(new)
     }
 
     /// The checksum after the change (RFC 1624, equation 3: HC' = ~(~HC + ~m + m')).
@@ -90,14 +91,10 @@ impl Difference {
     }
 }
 
+/// Two 32-bit words at once.
 #[inline(always)]
-fn quarters(a: [u8; 16]) -> [[u8; 4]; 4] {
-    [
-        [a[0], a[1], a[2], a[3]],
-        [a[4], a[5], a[6], a[7]],
-        [a[8], a[9], a[10], a[11]],
-        [a[12], a[13], a[14], a[15]],
-    ]
+const fn halves(word: u64) -> u64 {
+    (word & 0xffff_ffff) + (word >> 32)
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ fn handle(context: &mut Context) -> Result<(), DecapVerdict> {
 
 #[inline(always)]
 fn is_director(address: Address) -> bool {
-    DIRECTORS.get(&Key::new(128, address.0)).is_some()
+    DIRECTORS.get(&Key::new(128, address.bytes())).is_some()
 }
 
 /// Takes off the headers in front of the packet; MACs and tag stay.

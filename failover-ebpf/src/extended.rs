@@ -57,7 +57,7 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, l3: usize, found: &mut Extended) -> Re
         let is_whole = header.fragment() == 0;
         transport(frame, &mut found.packet, is_whole)?;
     }
-    let [_, _, _, _, i0, i1, ..] = header.0;
+    let [i0, i1] = header.identification;
     // RFC 791, section 3.2: these four tell fragments of one datagram from others.
     found.is_fragment = header.fragment() != 0;
     found.key.source = found.packet.source;

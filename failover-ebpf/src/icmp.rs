@@ -232,8 +232,8 @@ impl HeaderV6 {
             total_length: header.total_length(),
             hop_limit: header.hop_limit,
             identification: u16::from_be_bytes(header.flow_label),
-            source: Address(header.source),
-            destination: Address(header.destination),
+            source: header.source,
+            destination: header.destination,
         })
     }
 }

@@ -103,7 +103,7 @@ pub(crate) fn latch(index: u32, now: u64, signal: Signal, pair: u32) {
         at: now,
         answered_at,
         unanswered_at,
-        address: Address([0; 16]),
+        address: Address::default(),
         signal: signal as u32,
         pair,
     });
@@ -184,7 +184,7 @@ extern "C" fn note_passed(index: u32) -> u32 {
             at: now,
             answered_at: 0,
             unanswered_at: 0,
-            address: Address([0; 16]),
+            address: Address::default(),
             signal: 0,
             pair: 0,
         });

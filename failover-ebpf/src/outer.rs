@@ -140,8 +140,8 @@ fn hash(packet: &Packet) -> u32 {
         0xa54f_f53a_5f1d_36f1,
         0x9e37_79b9_7f4a_7c15,
     ];
-    let [s0, s1] = halves(packet.source);
-    let [d0, d1] = halves(packet.destination);
+    let [s0, s1] = packet.source.words();
+    let [d0, d1] = packet.destination.words();
     let [p0, p1] = packet.source_port.0;
     let [q0, q1] = packet.destination_port.0;
     let ports = u64::from(u32::from_ne_bytes([p0, p1, q0, q1]));
@@ -258,8 +258,8 @@ fn udp<F: Frame + ?Sized>(
         None => [0, 0],
         Some(sum) => {
             let sum = sum
-                .plus_v6(tunnel.source.0)
-                .plus_v6(tunnel.destination.0)
+                .plus_v6(tunnel.source)
+                .plus_v6(tunnel.destination)
                 .plus([0, UDP, l0, l1])
                 .plus(ports)
                 .plus(rest);
@@ -271,12 +271,6 @@ fn udp<F: Frame + ?Sized>(
         }
     };
     frame.store(at, [ports, [l0, l1, checksum[0], checksum[1]]])
-}
-
-#[inline(always)]
-fn halves(address: Address) -> [u64; 2] {
-    // SAFETY: sixteen bytes either way, and any bytes are a value.
-    unsafe { core::mem::transmute(address.0) }
 }
 
 #[cfg(test)]

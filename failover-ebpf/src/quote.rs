@@ -10,7 +10,7 @@ use crate::{
     hop,
     icmp::{HEADER, ICMP, ICMPV6},
     parse::{
-        self, Family, HeaderV4, HeaderV6, IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_SOURCE, IPV6,
+        self, Family, HeaderV4, HeaderV6, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_SOURCE, IPV6,
         IPV6_DESTINATION, IPV6_SOURCE, MAX_OFFSET, Packet, TCP, UDP, checksum_offset,
     },
 };
@@ -81,9 +81,9 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, report: &mut Report) -> Option<()> {
 
 #[inline(always)]
 fn quoted_v4<F: Frame + ?Sized>(frame: &F, report: &mut Report) -> Option<()> {
-    let header = HeaderV4(frame.load(report.l3)?);
+    let header = frame.load::<HeaderV4>(report.l3)?;
     // Of a later fragment there are no ports.
-    if header.0[0] >> 4 != 4 || header.length() < IPV4 || header.fragment() & 0x1fff != 0 {
+    if !header.is_one() || header.fragment() & 0x1fff != 0 {
         return None;
     }
     (report.source, report.destination) = header.addresses();
@@ -99,8 +99,8 @@ fn quoted_v6<F: Frame + ?Sized>(frame: &F, report: &mut Report, end: usize) -> O
         if header.first[0] >> 4 != 6 {
             return None;
         }
-        report.source = Address(header.source);
-        report.destination = Address(header.destination);
+        report.source = header.source;
+        report.destination = header.destination;
         header.next_header
     };
     let walk = walk(frame, next_header, report.l3 + IPV6, end).ok()?;
@@ -200,11 +200,11 @@ fn translate_v6<F: Frame + ?Sized>(
     let (at_outer, at_quoted) = side.offsets(IPV6_SOURCE, IPV6_DESTINATION);
     let l3 = message.l3 & MAX_OFFSET;
     hop::take_v6(frame, l3, message.hop_limit)?;
-    frame.store(l3 + at_outer, address.0)?;
-    frame.store((report.l3 & MAX_OFFSET) + at_quoted, address.0)?;
-    let change = Difference::none().v6(quoted.0, address.0);
+    frame.store(l3 + at_outer, *address)?;
+    frame.store((report.l3 & MAX_OFFSET) + at_quoted, *address)?;
+    let change = Difference::none().v6(*quoted, *address);
     // The pseudo header (RFC 4443, section 2.3).
-    let under = change.v6(outer.0, address.0);
+    let under = change.v6(*outer, *address);
     transport(frame, report, side, change, under, port)
 }
 

@@ -40,7 +40,7 @@ pub fn is_answerable<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> bool {
         // "This network", loopback, and from 224 on multicast, reserved and broadcast.
         Family::V4 => !matches!(packet.source.v4()[0], 0 | 127 | 224..),
         Family::V6 => {
-            let [first, ..] = packet.source.0;
+            let [first, ..] = packet.source.bytes();
             // The unspecified address, loopback and mapped IPv4 begin with zero.
             first != 0 && first != 0xff
         }
@@ -91,10 +91,7 @@ pub fn echo<F: Frame + ?Sized>(frame: &mut F, packet: &Packet) -> Option<()> {
                 [packet.destination.v4(), packet.source.v4()],
             )?;
         }
-        Family::V6 => frame.store(
-            packet.l3 + IPV6_SOURCE,
-            [packet.destination.0, packet.source.0],
-        )?,
+        Family::V6 => frame.store(packet.l3 + IPV6_SOURCE, [packet.destination, packet.source])?,
     }
     frame.store(packet.l3 + packet.hop_limit_offset(), HOP_LIMIT)?;
     let [c0, c1] = checksum;
@@ -173,11 +170,11 @@ pub fn exceeded<F: Frame + ?Sized>(frame: &mut F, packet: &Packet) -> Option<()>
             frame.store(packet.l3, first.to_be_bytes())?;
             frame.store(packet.l3 + 4, [l0, l1, ICMPV6, HOP_LIMIT])?;
             let addresses: [Address; 2] = [packet.destination, packet.source];
-            frame.store(packet.l3 + IPV6_SOURCE, addresses.map(|address| address.0))?;
+            frame.store(packet.l3 + IPV6_SOURCE, addresses)?;
             // The pseudo header (RFC 8200, section 8.1).
             sum = sum
-                .plus_v6(packet.destination.0)
-                .plus_v6(packet.source.0)
+                .plus_v6(packet.destination)
+                .plus_v6(packet.source)
                 .plus([0, 0, l0, l1])
                 .plus([0, 0, 0, ICMPV6]);
         }

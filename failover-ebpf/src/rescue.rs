@@ -81,8 +81,8 @@ impl Flow {
     /// Index of the first of its slots.
     #[inline(always)]
     fn first_slot(&self) -> u32 {
-        let [a, b] = halves(self.client);
-        let [c, d] = halves(self.vip);
+        let [a, b] = self.client.words();
+        let [c, d] = self.vip.words();
         let [p0, p1] = self.client_port.0;
         let [q0, q1] = self.vip_port.0;
         let ports = u64::from(u32::from_ne_bytes([p0, p1, q0, q1]));
@@ -398,10 +398,4 @@ pub(crate) fn has_other(reverse: &Reverse, message: &Unreachable) -> bool {
 #[inline(always)]
 fn find(flow: &Flow) -> Option<&'static Service> {
     service::at(flow.vip, flow.vip_port, TCP)
-}
-
-#[inline(always)]
-fn halves(address: Address) -> [u64; 2] {
-    // SAFETY: sixteen bytes either way, and any bytes are a value.
-    unsafe { core::mem::transmute(address.0) }
 }

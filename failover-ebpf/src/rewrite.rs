@@ -106,8 +106,8 @@ fn translate(
         }
         Family::V6 => {
             hop::take_v6(context, packet.l3, packet.hop_limit).ok_or(Verdict::Truncated)?;
-            store(context, packet.l3 + field.v6, new.0.0)?;
-            Difference::none().v6(old.0.0, new.0.0)
+            store(context, packet.l3 + field.v6, new.0)?;
+            Difference::none().v6(old.0, new.0)
         }
     };
     // The checksum is in the first fragment, and covers the whole datagram.

@@ -167,8 +167,8 @@ fn write<F: Frame + ?Sized>(frame: &mut F, segment: &Segment, options: Differenc
             let first = 0x6000_0000_u32 | u32::from(segment.tos) << 20;
             frame.store(segment.l3, first.to_be_bytes())?;
             frame.store(segment.l3 + 4, [l0, l1, TCP, segment.hop_limit])?;
-            frame.store(segment.l3 + 8, segment.source.0)?;
-            frame.store(segment.l3 + 24, segment.destination.0)?;
+            frame.store(segment.l3 + 8, segment.source)?;
+            frame.store(segment.l3 + 24, segment.destination)?;
         }
     }
     frame.store(l4, header)
@@ -179,7 +179,7 @@ fn write<F: Frame + ?Sized>(frame: &mut F, segment: &Segment, options: Differenc
 fn addresses(family: Family, segment: &Segment, sum: Difference) -> Difference {
     match family {
         Family::V4 => sum.plus(segment.source.v4()).plus(segment.destination.v4()),
-        Family::V6 => sum.plus_v6(segment.source.0).plus_v6(segment.destination.0),
+        Family::V6 => sum.plus_v6(segment.source).plus_v6(segment.destination),
     }
 }
 

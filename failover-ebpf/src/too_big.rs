@@ -127,8 +127,8 @@ impl Answer {
         let mtu = self.mtu.to_be_bytes();
         let sum = quote
             // The pseudo header (RFC 8200, section 8.1).
-            .plus_v6(self.source.0)
-            .plus_v6(self.destination.0)
+            .plus_v6(self.source)
+            .plus_v6(self.destination)
             .plus([0, ICMPV6, l0, l1])
             .plus([2, 0, 0, 0])
             .plus(mtu);

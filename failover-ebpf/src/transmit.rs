@@ -180,7 +180,7 @@ fn tell_next_hop_missing(fib: &bpf_fib_lookup) {
     } else {
         // SAFETY: the kernel leaves an IPv6 next hop here.
         let [a, b, c, d] = unsafe { fib.__bindgen_anon_4.ipv6_dst };
-        Address(bytes([a, b, c, d]))
+        Address::from_bytes(bytes([a, b, c, d]))
     };
     // Whoever makes us answer unknown clients must not leave deaths without room.
     if lease::is_half_full() {
@@ -207,7 +207,7 @@ fn mac(word: u64) -> [u8; 6] {
 #[inline(always)]
 fn words(address: Address) -> [u32; 4] {
     // SAFETY: sixteen bytes either way, and any bytes are a value.
-    unsafe { core::mem::transmute(address.0) }
+    unsafe { core::mem::transmute(address) }
 }
 
 #[inline(always)]

@@ -1,6 +1,8 @@
 use etherparse::checksum::Sum16BitWords;
 use proptest::prelude::*;
 
+use failover_common::Address;
+
 use super::Difference;
 
 /// In full, by a library that knows nothing of this one.
@@ -31,7 +33,10 @@ proptest! {
         changed[20..22].copy_from_slice(&port);
         let part = |range: std::ops::Range<usize>| &data[range];
         let difference = Difference::none()
-            .v6(part(0..16).try_into().unwrap(), v6)
+            .v6(
+                Address::from_bytes(part(0..16).try_into().unwrap()),
+                Address::from_bytes(v6),
+            )
             .v4(part(16..20).try_into().unwrap(), v4)
             .word(part(20..22).try_into().unwrap(), port);
         let updated = difference.apply(full(&data));

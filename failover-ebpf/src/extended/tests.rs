@@ -14,15 +14,15 @@ fn nothing() -> Extended {
             total_length: 0,
             l3: 0,
             l4: 0,
-            source: Address([0; 16]),
-            destination: Address([0; 16]),
+            source: Address::default(),
+            destination: Address::default(),
             source_port: Be16::ZERO,
             destination_port: Be16::ZERO,
             flags: 0,
             headless: false,
         },
         is_fragment: false,
-        key: FragmentKey::new(Address([0; 16]), Address([0; 16]), [0; 4], 0),
+        key: FragmentKey::new(Address::default(), Address::from_bytes([0; 16]), [0; 4], 0),
     }
 }
 

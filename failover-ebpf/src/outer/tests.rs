@@ -13,8 +13,8 @@ const V4: ([u8; 4], [u8; 4]) = ([10, 0, 0, 2], [10, 0, 0, 100]);
 const TTL_AND_CHECKSUM: usize = 12;
 
 const GUE_V6: Tunnel = Tunnel {
-    source: Address([0xfd; 16]),
-    destination: Address([0xfe; 16]),
+    source: Address::from_bytes([0xfd; 16]),
+    destination: Address::from_bytes([0xfe; 16]),
     family: Family::V6,
     gue: true,
 };
@@ -23,7 +23,7 @@ const GUE_V6: Tunnel = Tunnel {
 fn datagram(v6: bool, payload: &[u8]) -> Vec<u8> {
     let ethernet = PacketBuilder::ethernet2([1; 6], [2; 6]);
     let ip = if v6 {
-        let mapped = |address| Address::from_v4(address).0;
+        let mapped = |address| Address::from_v4(address).bytes();
         ethernet.ipv6(mapped(V4.0), mapped(V4.1), 9)
     } else {
         ethernet.ipv4(V4.0, V4.1, 9)
@@ -60,7 +60,9 @@ fn the_checksum_in_front_follows_from_headers() {
         let frame = datagram(v6, b"odd");
         for value in 0..=u16::MAX {
             let mut tunnel = GUE_V6;
-            tunnel.source.0[14..].copy_from_slice(&value.to_be_bytes());
+            let mut source = tunnel.source.bytes();
+            source[14..].copy_from_slice(&value.to_be_bytes());
+            tunnel.source = Address::from_bytes(source);
             let (written, full) = checksums(&frame, &tunnel);
             assert_eq!(written, full, "IPv6 {v6}, {value}");
             ones += usize::from(written == 0xffff);

@@ -8,49 +8,71 @@ use crate::frame::Frame;
 /// The fixed part of the IPv4 header (RFC 791, section 3.1), in one piece. Read later
 /// and field by field, the compiler leaves out bounds checks that follow from others,
 /// and the verifier does not follow it.
+#[repr(C, align(4))]
 #[derive(Clone, Copy)]
-pub(crate) struct HeaderV4(pub(crate) [u8; IPV4]);
+pub(crate) struct HeaderV4 {
+    /// Version and length of the header.
+    first: u8,
+    tos: u8,
+    total_length: [u8; 2],
+    pub(crate) identification: [u8; 2],
+    fragment: [u8; 2],
+    ttl: u8,
+    protocol: u8,
+    _checksum: [u8; 2],
+    source: u32,
+    destination: u32,
+}
+
+const _: () = assert!(size_of::<HeaderV4>() == IPV4);
 
 impl HeaderV4 {
     /// One whose lengths are right.
     #[inline(always)]
     pub(crate) fn load<F: Frame + ?Sized>(frame: &F, l3: usize) -> Result<Self, Verdict> {
-        let header = Self(load(frame, l3)?);
-        // RFC 791, section 3.1: at least five words. The verifier does not ask for this.
-        if header.0[0] >> 4 != 4 || header.length() < IPV4 {
+        let header: Self = load(frame, l3)?;
+        if !header.is_one() {
             return Err(Verdict::Malformed);
         }
         check_length(frame, l3, header.total_length())?;
         Ok(header)
     }
 
+    /// Whether it is one. RFC 791, section 3.1: at least five words. The verifier does not
+    /// ask for this.
+    #[inline(always)]
+    pub(crate) const fn is_one(&self) -> bool {
+        self.first >> 4 == 4 && self.length() >= IPV4
+    }
+
     /// Length of the header, bytes.
     #[inline(always)]
     pub(crate) const fn length(&self) -> usize {
-        (self.0[0] & 0x0f) as usize * 4
+        (self.first & 0x0f) as usize * 4
     }
 
     #[inline(always)]
     pub(crate) const fn total_length(&self) -> u16 {
-        u16::from_be_bytes([self.0[2], self.0[3]])
+        u16::from_be_bytes(self.total_length)
     }
 
     /// [`MORE_FRAGMENTS`](super::MORE_FRAGMENTS) and the offset of a fragment; 0: it is none.
     #[inline(always)]
     pub(crate) const fn fragment(&self) -> u16 {
-        u16::from_be_bytes([self.0[6], self.0[7]]) & 0x3fff
+        u16::from_be_bytes(self.fragment) & 0x3fff
     }
 
     #[inline(always)]
     pub(crate) const fn protocol(&self) -> u8 {
-        self.0[9]
+        self.protocol
     }
 
     #[inline(always)]
     pub(crate) const fn addresses(&self) -> (Address, Address) {
-        let [.., s0, s1, s2, s3, d0, d1, d2, d3] = self.0;
-        let source = Address::from_v4([s0, s1, s2, s3]);
-        (source, Address::from_v4([d0, d1, d2, d3]))
+        (
+            Address::from_v4(self.source.to_ne_bytes()),
+            Address::from_v4(self.destination.to_ne_bytes()),
+        )
     }
 
     /// The packet, without ports.
@@ -60,8 +82,8 @@ impl HeaderV4 {
         Packet {
             family: Family::V4,
             protocol: self.protocol(),
-            tos: self.0[1],
-            hop_limit: self.0[8],
+            tos: self.tos,
+            hop_limit: self.ttl,
             total_length: self.total_length(),
             l3,
             l4: l3 + self.length(),
@@ -85,8 +107,8 @@ pub(crate) struct HeaderV6 {
     pub(crate) payload_length: [u8; 2],
     pub(crate) next_header: u8,
     pub(crate) hop_limit: u8,
-    pub(crate) source: [u8; 16],
-    pub(crate) destination: [u8; 16],
+    pub(crate) source: Address,
+    pub(crate) destination: Address,
 }
 
 const _: () = assert!(size_of::<HeaderV6>() == IPV6);
@@ -125,8 +147,8 @@ impl HeaderV6 {
             total_length: self.total_length(),
             l3,
             l4,
-            source: Address(self.source),
-            destination: Address(self.destination),
+            source: self.source,
+            destination: self.destination,
             source_port: Be16::ZERO,
             destination_port: Be16::ZERO,
             flags: 0,

@@ -35,7 +35,7 @@ fn frame(v6: bool, flags: &str) -> (Vec<u8>, Packet) {
 }
 
 fn v6_of(address: [u8; 4]) -> [u8; 16] {
-    Address::from_v4(address).0
+    Address::from_v4(address).bytes()
 }
 
 /// Headers and checksums of a frame, by a parser that is not ours.

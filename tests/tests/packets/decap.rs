@@ -48,9 +48,9 @@ impl World {
         let map = object.take_map("DIRECTORS").context("no DIRECTORS")?;
         let mut directors: LpmTrie<_, [u8; 16], u32> = map.try_into()?;
         for family in Family::ALL {
-            let own = Address::from(ip(family, 2, 1)).0;
+            let own = Address::from(ip(family, 2, 1)).bytes();
             directors.insert(&Key::new(128, own), 1, 0)?;
-            let network = Address::from(ip(family, 1, 0)).0;
+            let network = Address::from(ip(family, 1, 0)).bytes();
             let length = if family == Family::V4 { 96 + 24 } else { 64 };
             directors.insert(&Key::new(length, network), 1, 0)?;
         }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
-use failover_common::{Backend, Holds, Reverse, ReverseKey, Service, ServiceKey};
+use failover_common::{Backend, Holds, Reverse, ReverseKey, Service, ServiceKey, Table};
 use failover_user::dataplane::{MapError, Maps, State};
 
 use crate::before::Earlier;
@@ -127,7 +127,7 @@ impl Maps for Recorder {
         Ok(())
     }
 
-    fn remove_service(&mut self, _: &ServiceKey) -> Result<(), MapError> {
+    fn remove_service(&mut self, _: &ServiceKey) {
         unreachable!("services stay");
     }
 
@@ -136,7 +136,12 @@ impl Maps for Recorder {
         Ok(())
     }
 
-    fn remove_reverse(&mut self, _: &ReverseKey) -> Result<(), MapError> {
+    fn set_table(&mut self, row: u32, table: &Table) -> Result<(), MapError> {
+        self.0.tables.insert(row, Box::new(*table));
+        Ok(())
+    }
+
+    fn remove_reverse(&mut self, _: &ReverseKey) {
         unreachable!("services stay");
     }
 }

@@ -141,8 +141,8 @@ fn hash(frame: &Frame, protocol: u8) -> u32 {
 /// The same of who talks to whom.
 pub(crate) fn flow_hash(ends: (IpAddr, IpAddr), ports: [u16; 2], protocol: u8) -> u32 {
     let words = |address: IpAddr| {
-        let address = Address::from(address);
-        let [low, high] = address.0.as_chunks::<8>().0 else {
+        let bytes = Address::from(address).bytes();
+        let [low, high] = bytes.as_chunks::<8>().0 else {
             panic!("sixteen bytes");
         };
         [u64::from_ne_bytes(*low), u64::from_ne_bytes(*high)]

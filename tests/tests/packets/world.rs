@@ -360,8 +360,8 @@ impl World {
 
     /// What a sender repeats SYNs with.
     pub(crate) fn rescue(&self) -> Result<Rescue> {
-        let (syns, services) = (self.kernel.syns()?, self.kernel.services()?);
-        Ok(Rescue::new(self.maps.entries(), syns, services))
+        let syns = self.kernel.syns()?;
+        Ok(Rescue::new(self.maps.entries(), syns, self.maps.services()))
     }
 
     /// The news since the last call.

@@ -89,11 +89,17 @@ impl Director {
     /// Its key in the map, where IPv4 addresses are mapped.
     fn key(self) -> Key<[u8; 16]> {
         let more = if self.address.is_ipv4() { 96 } else { 0 };
-        Key::new(u32::from(self.length) + more, Address::from(self.address).0)
+        Key::new(
+            u32::from(self.length) + more,
+            Address::from(self.address).bytes(),
+        )
     }
 
     fn of(key: Key<[u8; 16]>) -> Self {
-        let (address, bits) = (IpAddr::from(Address(key.data())), key.prefix_len());
+        let (address, bits) = (
+            IpAddr::from(Address::from_bytes(key.data())),
+            key.prefix_len(),
+        );
         let bits = if address.is_ipv4() {
             bits.saturating_sub(96)
         } else {

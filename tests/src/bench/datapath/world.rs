@@ -10,7 +10,7 @@ use failover_common::{
     Backend, Be16, Counter, Hold, Holds, Pulse, Reverse, ReverseKey, Service, ServiceBackend,
     ServiceKey, Verdict,
 };
-use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps};
+use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Sizes};
 use failover_user::dataplane::{Dataplane, State};
 use lab::{Family, Namespace, machine};
 
@@ -88,7 +88,7 @@ fn text(mac: [u8; 8]) -> String {
 
 impl World {
     fn load(pins: &Path) -> Result<Self> {
-        let mut kernel = Kernel::open(pins)?;
+        let mut kernel = Kernel::open(pins, Sizes::default())?;
         kernel.load()?;
         let (maps, empty) = kernel.maps()?;
         Ok(Self {
@@ -124,6 +124,7 @@ fn state(case: &Case) -> State {
             .collect(),
         services: (0..scale.services).map(|at| service(case, at)).collect(),
         reverse: (0..scale.services).map(|at| reverse(case, at)).collect(),
+        ..State::default()
     }
 }
 

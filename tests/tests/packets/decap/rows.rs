@@ -250,7 +250,7 @@ fn gue() -> Vec<Row> {
                     Family::V4 => link.ipv4([10, 2, 0, 1], [10, 2, 0, 11], 64),
                     Family::V6 => {
                         let [source, destination] =
-                            [1, 11].map(|host| Address::from(ip(Family::V6, 2, host)).0);
+                            [1, 11].map(|host| Address::from(ip(Family::V6, 2, host)).bytes());
                         link.ipv6(source, destination, 64)
                     }
                 };
