@@ -74,5 +74,8 @@ pub const MAX_FRAGMENTS: usize = 4096;
 /// Most pairs of a service and a backend: the size of the `PAIRS` map.
 pub const MAX_PAIRS: usize = 65_536;
 
+/// Most ways to clients that each CPU remembers, a power of two.
+pub const MAX_WAYS: u32 = 8192;
+
 /// Most unanswered SYNs that are remembered: the size of the `SYNS` map.
 pub const MAX_SYNS: usize = 4096;

@@ -48,6 +48,7 @@ mod share;
 mod transmit;
 mod tunnel;
 mod unaligned;
+mod way_back;
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},

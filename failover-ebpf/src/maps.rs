@@ -9,13 +9,13 @@ use aya_ebpf::{
 };
 use failover_common::{
     Backend, BackendCounters, Counter, Flow, FlowKey, Fragment, FragmentKey, MAX_BACKENDS,
-    MAX_FRAGMENTS, MAX_PAIRS, MAX_SYNS, News, Pair, REVERSE_BITS, REVERSE_SLOTS, Reverse,
+    MAX_FRAGMENTS, MAX_PAIRS, MAX_SYNS, MAX_WAYS, News, Pair, REVERSE_BITS, REVERSE_SLOTS, Reverse,
     ReverseKey, SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Slot, Stage, Syn, Table, Verdict,
     places,
 };
 use failover_ebpf::{extended::Extended, limit, quote::Report};
 
-use crate::{flows::Visit, lease::now, tunnel::Handed};
+use crate::{flows::Visit, lease::now, tunnel::Handed, way_back::WayBack};
 
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 
@@ -87,6 +87,14 @@ pub(crate) static FIB: PerCpuArray<bpf_fib_lookup, 1> = PerCpuArray::new();
 /// When the next client may be told that its packet is too big; see `limit`.
 #[btf_map]
 pub(crate) static TOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// Ways to clients; see `way_back`.
+#[btf_map]
+pub(crate) static WAYS: PerCpuArray<WayBack, { MAX_WAYS as usize }> = PerCpuArray::new();
+
+/// Counted up by the agent when a way to a client may be another one.
+#[btf_map]
+pub(crate) static EPOCH: Array<u64, 1, MAPPED> = Array::new();
 
 /// The packet that goes on to a tunnel.
 #[btf_map]

@@ -24,13 +24,31 @@ use crate::{
 /// that went before is unanswered. `counted`: it is a SYN, and those count.
 #[inline(always)]
 pub(crate) fn is_condemned(service: &Service, entry: &ServiceBackend, counted: bool) -> bool {
-    if !counted && service.silence == 0 {
+    let looks = service.silence != 0 && is_noticed(entry.pair);
+    if !counted && !looks {
         return false;
     }
-    convict(entry.index, entry.pair, service.silence, u32::from(counted)) != 0
+    let silence = if looks { service.silence } else { 0 };
+    convict(entry.index, entry.pair, silence, u32::from(counted)) != 0
 }
 
-/// A global function, as `lease::judge`. `syn`: not 0 for a SYN that counts.
+/// Counts a packet that goes to a backend. Returns whether it is time to read the clock: at
+/// packet 2, at every eighth and at all from [`UNANSWERED`] on; not at the first, so that it
+/// is never read where every packet has its answer.
+#[inline(always)]
+fn is_noticed(index: u32) -> bool {
+    let Some(pair) = pair(index) else {
+        return false;
+    };
+    // SAFETY: entries of an array map live as long as the map.
+    let count = unsafe { (*pair).unanswered.count } + 1;
+    // SAFETY: as above.
+    unsafe { (*pair).unanswered.count = count };
+    count == 2 || count >= UNANSWERED || count.is_multiple_of(8)
+}
+
+/// A global function, as `lease::judge`. `syn`: not 0 for a SYN that counts; `silence`: not 0
+/// if [`is_noticed`] says so.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn convict(index: u32, pair: u32, silence: u64, syn: u32) -> u32 {
@@ -52,19 +70,12 @@ extern "C" fn convict(index: u32, pair: u32, silence: u64, syn: u32) -> u32 {
 /// The traffic lease: many packets went to the backend, for a while, and not one
 /// came back; and nobody sends heartbeats, which would know better.
 ///
-/// The clock is read at packet 2, at every eighth and at all from [`UNANSWERED`] on: not at
-/// the first, so that it is never read where every packet has its answer. Between two
-/// readings counts no more than a quarter of `silence`: in a longer one nobody looked,
+/// Between two readings of the clock counts no more than a quarter of `silence`: in a longer one nobody looked,
 /// because clients were silent too or this host did not run.
 #[inline(always)]
 fn is_silent(backend: *const Backend, pair: *mut Pair, silence: u64) -> bool {
     // SAFETY: entries of an array map live as long as the map.
-    let count = unsafe { (*pair).unanswered.count } + 1;
-    // SAFETY: as above.
-    unsafe { (*pair).unanswered.count = count };
-    if count != 2 && count < UNANSWERED && count % 8 != 0 {
-        return false;
-    }
+    let count = unsafe { (*pair).unanswered.count };
     let now = now();
     // SAFETY: as above.
     let (before, waited) = unsafe { ((*pair).unanswered.since, (*pair).waited) };

@@ -21,7 +21,7 @@ impl Packed {
 
     /// Indexes of backends and pairs have 16 bits at most.
     #[inline(always)]
-    pub(crate) fn new(entry: &ServiceBackend) -> u64 {
+    pub(crate) fn of(entry: &ServiceBackend) -> u64 {
         let port = u64::from(u16::from_ne_bytes(entry.port.0));
         u64::from(entry.tier) << 48
             | port << 32
@@ -86,7 +86,7 @@ extern "C" fn find(service: *const Service, index: u32) -> u64 {
             entry.index == index
         };
         if is_it {
-            return Packed::new(entry);
+            return Packed::of(entry);
         }
     }
     Packed::NONE

@@ -56,7 +56,7 @@ extern "C" fn look(service: *const Service, row: u32, places: u64, what: u32) ->
                 if newly_dead != u32::MAX {
                     lease::passed(newly_dead);
                 }
-                return Packed::new(&backend);
+                return Packed::of(&backend);
             }
             if lease::death(index, u32::MAX).is_new {
                 newly_dead = index;

@@ -14,7 +14,7 @@ use failover_ebpf::{
     parse::{Family, Packet},
 };
 
-use crate::{context::Context, lease, maps::FIB};
+use crate::{context::Context, lease, maps::FIB, way_back};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -65,9 +65,19 @@ pub(crate) fn to_backend(backend: *const Backend) -> Result<NextHop, Verdict> {
     })
 }
 
-/// The way to a client: by the kernel's routes and neighbours.
+/// The way to a client: by the kernel's routes and neighbours, as of a moment ago.
 #[inline(always)]
 pub(crate) fn to_client(context: &Context, packet: &Packet) -> Result<NextHop, Verdict> {
+    match way_back::known(context, packet) {
+        Some(next_hop) => Ok(next_hop),
+        None => route(context, packet),
+    }
+}
+
+/// Asks the kernel for the way to a client.
+#[inline(always)]
+fn route(context: &Context, packet: &Packet) -> Result<NextHop, Verdict> {
+    let epoch = way_back::epoch();
     let fib = FIB.get_ptr_mut(0).ok_or(Verdict::NoRoute)?;
     // SAFETY: this CPU's own entry, and XDP programs do not interrupt each other;
     // all zero is a value of this type.
@@ -117,11 +127,15 @@ pub(crate) fn to_client(context: &Context, packet: &Packet) -> Result<NextHop, V
     } else {
         fib.ifindex
     };
-    Ok(NextHop {
+    let next_hop = NextHop {
         ifindex,
         dst_mac: fib.dmac,
         src_mac: fib.smac,
-    })
+    };
+    // SAFETY: the kernel leaves the MTU in this word.
+    let mtu = unsafe { fib.__bindgen_anon_1.mtu_result };
+    way_back::keep(context, packet, &next_hop, mtu, epoch);
+    Ok(next_hop)
 }
 
 /// The stack tells the sender of a packet that is too long; but one that it would

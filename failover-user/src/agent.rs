@@ -33,7 +33,7 @@ use crate::{
     controller::{Controller, status::InterfaceStatus},
     dataplane::{
         Dataplane,
-        kernel::{Counters, Entries, Kernel, KernelMaps, View},
+        kernel::{Counters, Entries, Epoch, Kernel, KernelMaps, View},
     },
     event::{Event, History},
     health::Sign,
@@ -62,6 +62,8 @@ struct Agent {
     entries: Entries,
     /// The services, as the data path finds them.
     services: View<ServiceKey, Service>,
+    /// Until when the ways to clients are what the data path remembers.
+    epoch: Epoch,
     counters: Counters,
     controller: Controller,
     history: History,

@@ -87,6 +87,9 @@ pub enum Change {
         /// Whether it is enabled and has a carrier, by its own word.
         up: bool,
     },
+    /// A route, a neighbour or an interface is not what it was: some way through the network
+    /// may be another one.
+    Ways,
 }
 
 /// Netlink did not do what was asked.

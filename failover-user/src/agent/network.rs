@@ -24,6 +24,9 @@ impl Agent {
     /// maps before any policy runs, or services would move to one that is gone
     /// too; then those that are back, then the interfaces.
     pub(super) async fn network_changed(&mut self, changes: Vec<Change>) {
+        if changes.contains(&Change::Ways) {
+            self.epoch.next();
+        }
         let worse = self.reached(&changes, false);
         if worse {
             self.apply();

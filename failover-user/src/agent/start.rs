@@ -75,6 +75,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut agent = Agent {
         entries: maps.entries(),
         services: maps.services(),
+        epoch: kernel.epoch()?,
         dataplane: Dataplane::new(maps, current),
         counters: kernel.counters()?,
         controller,

@@ -16,6 +16,7 @@
 mod attach;
 pub mod decap;
 mod entries;
+mod epoch;
 mod flows;
 mod mapped;
 mod maps;
@@ -45,6 +46,7 @@ use thiserror::Error;
 
 pub use self::{
     entries::{Entries, Terms, Way},
+    epoch::Epoch,
     flows::Flows,
     maps::{Counters, KernelMaps},
     pins::{Sizes, detach},
@@ -309,6 +311,15 @@ impl Kernel {
         let places = take_data(&mut self.ebpf, places)?;
         let slots = take_data(&mut self.ebpf, name)?;
         Ok(Table::open(name, size, places, slots)?)
+    }
+
+    /// What ends the ways to clients that the data path remembers.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be opened.
+    pub fn epoch(&mut self) -> Result<Epoch, KernelError> {
+        Ok(Epoch::new(take_data(&mut self.ebpf, "EPOCH")?)?)
     }
 
     /// The clients' unanswered SYNs.

@@ -103,6 +103,8 @@ pub(super) struct State {
     backends: Vec<Backend>,
     /// Whether an event changed something since the last [`Self::changes`].
     dirty: bool,
+    /// Whether one may have changed the way to anybody.
+    ways: bool,
     lookups: BTreeSet<usize>,
     kicks: BTreeSet<Hop>,
 }
@@ -123,6 +125,7 @@ impl State {
             neighbours: HashMap::new(),
             backends: addresses.into_iter().map(backend).collect(),
             dirty: true,
+            ways: false,
             lookups,
             kicks: BTreeSet::new(),
         }
@@ -142,16 +145,17 @@ impl State {
                     self.look_up_all();
                 }
                 self.links.insert(link);
-                self.dirty = true;
+                (self.dirty, self.ways) = (true, true);
             }
             Event::LinkGone(ifindex) => {
                 if self.links.remove(ifindex) {
                     self.look_up_all();
-                    self.dirty = true;
+                    (self.dirty, self.ways) = (true, true);
                 }
             }
             Event::Neighbour(hop, neighbour) => self.neighbour(hop, neighbour),
             Event::NeighbourGone(hop) => {
+                self.ways = true;
                 if !self.uses(hop) {
                     self.neighbours.remove(&hop);
                 } else if let Some(entry) = self.neighbours.get_mut(&hop) {
@@ -160,13 +164,17 @@ impl State {
                 }
             }
             Event::Route { prefix, length } => {
+                self.ways = true;
                 for (index, backend) in self.backends.iter().enumerate() {
                     if covers(prefix, length, backend.address) {
                         self.lookups.insert(index);
                     }
                 }
             }
-            Event::Routes => self.look_up_all(),
+            Event::Routes => {
+                self.look_up_all();
+                self.ways = true;
+            }
         }
     }
 
@@ -258,11 +266,15 @@ impl State {
 
     /// What differs from what was told before, each backend once.
     pub(super) fn changes(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if std::mem::take(&mut self.ways) {
+            changes.push(Change::Ways);
+        }
         if !std::mem::take(&mut self.dirty) {
-            return Vec::new();
+            return changes;
         }
         self.links.settle();
-        let mut changes = self.links.changes();
+        changes.extend(self.links.changes());
         for index in 0..self.backends.len() {
             let Some(reach) = self.reach(&self.backends[index]) else {
                 continue;
@@ -329,6 +341,8 @@ impl State {
         };
         self.neighbours.insert(hop, Entry { mac, kept });
         self.dirty |= mac != known;
+        // Nobody goes by one that was not known.
+        self.ways |= known.is_some() && mac != known;
     }
 
     fn needs_kick(&self, hop: Hop) -> bool {
