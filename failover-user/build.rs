@@ -38,7 +38,7 @@ fn build() -> Result<(), String> {
             // aya-ebpf uses unstable features, and this compiler calls itself
             // stable. Named, not "1": with the ready-made core there is nothing
             // for build-std to do.
-            variables.push(("RUSTC_BOOTSTRAP", "aya_ebpf,failover,decap"));
+            variables.push(("RUSTC_BOOTSTRAP", "aya_ebpf,failover,decap,harness"));
             aya_build::Toolchain::Custom(toolchain.name())
         }
         Toolchain::Nightly => aya_build::Toolchain::Nightly,
