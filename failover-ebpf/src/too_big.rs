@@ -49,7 +49,8 @@ impl Answer {
             // RFC 791, section 3.1: don't fragment. RFC 1122, section 3.2.2: of fragments
             // only the first.
             Family::V4 => flags[0] & 0x40 != 0 && !packet.headless,
-            Family::V6 => mtu >= IPV6_LEAST,
+            // RFC 4443, section 2.4 (e): never an error about an error.
+            Family::V6 => mtu >= IPV6_LEAST && packet.protocol != ICMPV6,
         };
         let quoted = usize::from(packet.total_length) >= QUOTE;
         (may && quoted).then_some(Self {

@@ -10,11 +10,13 @@ use etherparse::{
 use failover_common::Verdict;
 use lab::Family;
 
+use super::control::{answer, message};
 use super::tunnel::tunnels;
 use super::{Row, kinds, request};
+use crate::control::quote;
 use crate::frame::{Frame, Protocol};
 use crate::network::FRONT;
-use crate::services::Port;
+use crate::services::{Port, VIP};
 use crate::world::TIGHT;
 
 /// Bytes of the packet that are quoted.
@@ -44,6 +46,7 @@ pub(super) fn rows() -> Vec<Row> {
         }
     }
     rows.extend(not_answered());
+    rows.push(about_an_error());
     rows
 }
 
@@ -99,6 +102,14 @@ fn headers(source: IpAddr, destination: IpAddr) -> IpHeaders {
         ),
         mixed => panic!("of two families: {mixed:?}"),
     }
+}
+
+/// RFC 4443, section 2.4 (e). Of IPv4 no ICMP is answered at all.
+fn about_an_error() -> Row {
+    let mut body = quote(&answer(Family::V6, Protocol::Udp, Port::Ipip));
+    body.resize(1440, 0);
+    let error = message(Family::V6, VIP, (1, 4), [0; 4], body).bytes();
+    Row::unchanged("too long, an error", FRONT, error, Verdict::TunnelTooBig)
 }
 
 fn not_answered() -> Vec<Row> {
