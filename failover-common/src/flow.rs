@@ -3,7 +3,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::{Address, Be16};
 
 /// Flows that are remembered where the configuration does not say how many, and most
-/// that it may say. The kernel needs about 150 bytes for each.
+/// that it may say. The kernel needs 144 bytes for each.
 pub const FLOWS: u32 = 131_072;
 /// As above.
 pub const MAX_FLOWS: u32 = 16_777_216;
@@ -11,20 +11,20 @@ pub const MAX_FLOWS: u32 = 16_777_216;
 /// Of so many flows one has a place in the table of new ones.
 pub const FLOWS_PER_NEW: u32 = 8;
 
-/// Places in a [`Table`]. A prime, for which every step visits every place. A hundred times
+/// Places in a [`Shares`]. A prime, for which every step visits every place. A hundred times
 /// as many as backends make it even (Maglev, NSDI '16, section 5.3); ten times that keep
 /// what moves besides, when a backend is taken out, below one flow in a hundred.
-pub const TABLE_SIZE: usize = 16_381;
+pub const SHARE_PLACES: usize = 16_381;
 
-/// How many places of a [`Table`] a new flow tries before it takes the first backend of
+/// How many places of a [`Shares`] a new flow tries before it takes the first backend of
 /// the tier that may serve. Half of them dead, one flow in 65,536 finds nobody; all but one
 /// dead, there is nothing left to spread.
 pub const TRIES: u32 = 16;
 
-/// One entry of the `TABLES` map: the backends of one tier of one service, each in as many
+/// One entry of the `SHARES` map: the backends of one tier of one service, each in as many
 /// places as its weight allows (Maglev, section 3.4). What is there is an index into
 /// `BACKENDS`; one that the service does not have stands for nobody.
-pub type Table = [u16; TABLE_SIZE];
+pub type Shares = [u16; SHARE_PLACES];
 
 /// Key of the maps of flows: who talks to whom, as the client sees it.
 #[repr(C)]
@@ -47,7 +47,7 @@ pub struct FlowKey {
 const _: () = assert!(size_of::<FlowKey>() == 40);
 
 impl FlowKey {
-    /// Where this flow begins to look in a [`Table`], and by which step it goes on where
+    /// Where this flow begins to look in a [`Shares`], and by which step it goes on where
     /// it cannot stay. The same on every director and from one start to the next.
     #[inline(always)]
     #[must_use]
@@ -67,7 +67,7 @@ impl FlowKey {
         }
         hash = hash.wrapping_mul(0xbf58_476d_1ce4_e5b9);
         hash ^= hash >> 31;
-        let size = TABLE_SIZE as u64;
+        let size = SHARE_PLACES as u64;
         #[expect(clippy::cast_possible_truncation, reason = "below the table's size")]
         let places = (
             ((hash >> 32) % size) as u32,
@@ -83,8 +83,8 @@ impl FlowKey {
 pub const fn next_place(place: u32, step: u32) -> u32 {
     let next = place + step;
     #[expect(clippy::cast_possible_truncation, reason = "16381")]
-    if next >= TABLE_SIZE as u32 {
-        next - TABLE_SIZE as u32
+    if next >= SHARE_PLACES as u32 {
+        next - SHARE_PLACES as u32
     } else {
         next
     }

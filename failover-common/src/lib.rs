@@ -28,8 +28,8 @@ pub use counters::{BackendCounters, Counter};
 pub use decap::{DecapVerdict, MAX_DIRECTORS};
 pub use event::{News, NewsKind};
 pub use flow::{
-    FLOWS, FLOWS_PER_NEW, Flow, FlowKey, FlowState, MAX_FLOWS, OnFailure, Segment, TABLE_SIZE,
-    TRIES, Table, next_place,
+    FLOWS, FLOWS_PER_NEW, Flow, FlowKey, FlowState, MAX_FLOWS, OnFailure, SHARE_PLACES, Segment,
+    Shares, TRIES, next_place,
 };
 pub use fragment::{Fragment, FragmentKey};
 pub use lease::{HEARTBEAT_PORT, HeartbeatKind, Live, Pulse, Signal, slot};

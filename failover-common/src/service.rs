@@ -100,9 +100,9 @@ pub struct Service {
     /// How long packets may go to a backend and nothing come back, nanoseconds,
     /// before that is a death where nobody sends heartbeats (`nat`); 0: for ever.
     pub silence: u64,
-    /// Row of the `TABLES` map of the tier with number 0, plus one; the other tiers have
+    /// Row of the `SHARES` map of the tier with number 0, plus one; the other tiers have
     /// those that follow. 0: of a tier the first one serves.
-    pub tables: u32,
+    pub shares: u32,
     /// Zero.
     pub padding: [u8; 4],
     /// The backends, first choice first; unused ones are zero.

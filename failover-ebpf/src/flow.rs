@@ -66,9 +66,8 @@ impl Known {
             seen_at: said.at,
             backend,
             state: FlowState::next(self.flow.state, said.segment),
-            ..self.flow
-        }
-        .after(said);
+            ..said.noted(self.flow)
+        };
         if self.is_new && flow.state != FlowState::New as u8 {
             // Refused: it stays among the new ones, and the next packet tries again.
             if FLOWS.insert(key, flow, 0).is_ok() {
@@ -148,41 +147,34 @@ impl Said {
     /// What is remembered of a flow that begins with it.
     #[inline(always)]
     fn first(&self, backend: u32) -> Flow {
-        Flow {
+        self.noted(Flow {
             seen_at: self.at,
             backend,
             acknowledgment: [0; 4],
             state: FlowState::New as u8,
             acknowledged: 0,
             reserved: [0; 6],
-        }
-        .after(self)
+        })
     }
-}
 
-trait After {
-    fn after(self, said: &Said) -> Self;
-}
-
-impl After for Flow {
-    /// With what the client has acknowledged, if that is more than before: a segment that
-    /// was overtaken acknowledges less.
+    /// The flow with what the client has acknowledged, if that is more than before: a
+    /// segment that was overtaken acknowledges less.
     #[inline(always)]
-    fn after(self, said: &Said) -> Self {
-        let Some(acknowledgment) = said.acknowledgment else {
-            return self;
+    fn noted(&self, flow: Flow) -> Flow {
+        let Some(acknowledgment) = self.acknowledgment else {
+            return flow;
         };
         let (new, old) = (
             u32::from_be_bytes(acknowledgment),
-            u32::from_be_bytes(self.acknowledgment),
+            u32::from_be_bytes(flow.acknowledgment),
         );
-        if self.acknowledged != 0 && new.wrapping_sub(old) > 1 << 31 {
-            return self;
+        if flow.acknowledged != 0 && new.wrapping_sub(old) > 1 << 31 {
+            return flow;
         }
-        Self {
+        Flow {
             acknowledgment,
             acknowledged: 1,
-            ..self
+            ..flow
         }
     }
 }

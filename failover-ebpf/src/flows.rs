@@ -8,7 +8,7 @@ use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use failover_common::{FlowKey, Forward, OnFailure, Segment, Service, ServiceBackend, Verdict};
 use failover_ebpf::{
     frame::Frame as _,
-    parse::{Packet, SYN, TCP},
+    parse::{Packet, SYN, TCP, parse},
     segment,
 };
 
@@ -19,11 +19,14 @@ use crate::{
     flow::{self, Said},
     lease,
     maps::{self, VISIT},
-    rescue, rewrite, select, service, share, transmit, tunnel,
+    rescue::{self, NOWHERE},
+    rewrite, select, service, share, transmit, tunnel,
 };
 
 /// A packet on its way through this program.
 pub(crate) struct Visit {
+    /// It was read before; else it is a plain one that came to the entry.
+    is_read: bool,
     packet: Packet,
     /// It is no fragment, and not behind extension headers.
     is_plain: bool,
@@ -47,6 +50,14 @@ fn visit() -> Option<&'static mut Visit> {
     Some(unsafe { &mut *visit })
 }
 
+/// A plain packet arrives, which is to be read here: to hand it over would cost the entry
+/// as much, and the verifier much more, since that goes through all ways to this point.
+#[inline(always)]
+pub(crate) fn arrives() -> Result<Step, Verdict> {
+    visit().ok_or(Verdict::NoBackend)?.is_read = false;
+    Ok(Step::Flow)
+}
+
 /// Hands a packet over, as it was read from a frame.
 #[inline(always)]
 pub(crate) fn hand(
@@ -56,12 +67,26 @@ pub(crate) fn hand(
     slot: u32,
 ) -> Result<Step, Verdict> {
     let visit = visit().ok_or(Verdict::NoBackend)?;
+    visit.is_read = true;
     visit.packet = *packet;
     visit.is_plain = is_plain;
     visit.is_rescued = false;
     visit.length = context.length();
     visit.slot = slot;
     Ok(Step::Flow)
+}
+
+/// Reads a packet that arrived. Returns the verdict on one that it cannot read after all.
+#[inline(never)]
+fn read(xdp: *mut xdp_md) -> Option<Verdict> {
+    let visit = visit()?;
+    if visit.is_read {
+        return None;
+    }
+    let context = &Context::new(XdpContext::new(xdp));
+    visit.length = context.length();
+    let handed = parse(context).and_then(|packet| hand(context, &packet, true, NOWHERE));
+    handed.err()
 }
 
 /// What was handed over last has been refused elsewhere, and came in as a frame of
@@ -74,7 +99,7 @@ pub(crate) fn rescued(length: usize) {
     }
 }
 
-/// Bytes of the frame that was handed over.
+/// Bytes of the frame that has arrived or was handed over.
 #[inline(always)]
 pub(crate) fn length() -> usize {
     visit().map_or(0, |visit| visit.length)
@@ -89,9 +114,12 @@ const IS_DROPPED: u32 = 2;
 /// There is nobody who could have it.
 const HAS_NOBODY: u32 = 3;
 
-/// Sends the packet that was handed over.
+/// Sends the packet that has arrived or was handed over.
 #[inline(always)]
 pub(crate) fn take(xdp: *mut xdp_md) -> Step {
+    if let Some(verdict) = read(xdp) {
+        return Step::Done(verdict);
+    }
     match decide(xdp) {
         GOES_ON => send(xdp),
         IS_RESET if reset(xdp) => Step::Done(Verdict::FlowReset),

@@ -91,8 +91,9 @@ pub fn detour(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 pub fn flows(ctx: XdpContext) -> u32 {
+    let step = flows::take(ctx.ctx);
     let length = flows::length();
-    match flows::take(ctx.ctx) {
+    match step {
         Step::Done(verdict) => finish(&ctx, length, verdict),
         Step::Tunnel => go(&ctx, length, Stage::Tunnel),
         // It goes nowhere else.

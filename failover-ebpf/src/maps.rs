@@ -10,8 +10,8 @@ use aya_ebpf::{
 use failover_common::{
     Backend, BackendCounters, Counter, Flow, FlowKey, Fragment, FragmentKey, MAX_BACKENDS,
     MAX_FRAGMENTS, MAX_PAIRS, MAX_SYNS, MAX_WAYS, News, Pair, REVERSE_BITS, REVERSE_SLOTS, Reverse,
-    ReverseKey, SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Slot, Stage, Syn, Table, Verdict,
-    places,
+    ReverseKey, SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Shares, Slot, Stage, Syn,
+    Verdict, places,
 };
 use failover_ebpf::{extended::Extended, limit, quote::Report};
 
@@ -62,7 +62,7 @@ pub(crate) static NEW_FLOWS: LruHashMap<FlowKey, Flow, 1> = LruHashMap::new();
 
 /// Who serves together, by tier.
 #[btf_map]
-pub(crate) static TABLES: Array<Table, 1> = Array::new();
+pub(crate) static SHARES: Array<Shares, 1> = Array::new();
 
 /// First fragments of datagrams that were for a service or from a backend.
 #[btf_map]

@@ -39,7 +39,11 @@ pub(crate) fn walk(
                 return Ok(Step::Syn);
             }
             if service.flows != 0 {
-                return flows::hand(context, &packet, true, slot);
+                return if slot == FIRST_WALK {
+                    flows::arrives()
+                } else {
+                    flows::hand(context, &packet, true, slot)
+                };
             }
             let choice = select::select(service, &packet)?;
             if Forward::is_tunnel(service.forward) {

@@ -5,18 +5,18 @@ use failover_common::{FlowKey, Service, ServiceBackend, TRIES, next_place};
 
 use crate::{
     lease,
-    maps::TABLES,
+    maps::SHARES,
     select::{self, Packed},
 };
 
 /// Chooses a backend; `counted`: for a SYN that counts.
 #[inline(always)]
 pub(crate) fn choose(service: &Service, key: &FlowKey, counted: bool) -> Option<ServiceBackend> {
-    if service.tables != 0
+    if service.shares != 0
         && let Some(leader) = select::leader(service)
     {
         let (place, step) = key.places();
-        let row = service.tables - 1 + u32::from(leader.tier);
+        let row = service.shares - 1 + u32::from(leader.tier);
         let place = u64::from(step) << 32 | u64::from(place);
         let what = u32::from(leader.tier) << 1 | u32::from(counted);
         if let chosen @ Some(_) = Packed::open(look(service, row, place, what)) {
@@ -32,7 +32,7 @@ pub(crate) fn choose(service: &Service, key: &FlowKey, counted: bool) -> Option<
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn look(service: *const Service, row: u32, places: u64, what: u32) -> u64 {
-    let Some(table) = TABLES.get_ptr(row) else {
+    let Some(table) = SHARES.get_ptr(row) else {
         return Packed::NONE;
     };
     if service.is_null() {

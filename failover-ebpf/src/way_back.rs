@@ -49,7 +49,9 @@ fn place(packet: &Packet) -> Option<*mut WayBack> {
     let hash = (a ^ b).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         ^ c.wrapping_mul(0x6a09_e667_f3bc_c909)
         ^ d.wrapping_mul(0xbb67_ae85_84ca_a73b);
-    WAYS.get_ptr_mut((hash >> (64 - MAX_WAYS.trailing_zeros())) as u32)
+    #[expect(clippy::cast_possible_truncation, reason = "so many bits are left")]
+    let index = (hash >> (64 - MAX_WAYS.trailing_zeros())) as u32;
+    WAYS.get_ptr_mut(index)
 }
 
 /// The way of a packet, if it is known.

@@ -10,7 +10,7 @@ mod network;
 mod news;
 mod start;
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use failover_common::{Service, ServiceKey};
 use log::{error, info, warn};
@@ -33,7 +33,7 @@ use crate::{
     controller::{Controller, status::InterfaceStatus},
     dataplane::{
         Dataplane,
-        kernel::{Counters, Entries, Epoch, Kernel, KernelMaps, View},
+        kernel::{Counters, Entries, Epoch, Flows, Kernel, KernelMaps, View},
     },
     event::{Event, History},
     health::Sign,
@@ -73,8 +73,9 @@ struct Agent {
     kicked: HashMap<(u32, IpAddr), Duration>,
     interfaces: Vec<InterfaceStatus>,
     started: Duration,
-    /// Tells clients that their backend is dead; none: no service keeps flows.
-    sweeper: Option<Sweeper>,
+    /// Which backend has which flow, and who tells clients that theirs is dead; none: no
+    /// service keeps flows.
+    flows: Option<(Arc<Flows>, Sweeper)>,
     /// Holds of the backends, in the order of their indexes, when it was called last.
     swept: Vec<u64>,
     /// When to repeat a reconciliation that failed.
@@ -202,7 +203,7 @@ impl Agent {
 
     /// After any change of who may serve: those who wait for the dead may have to be told.
     fn sweep(&mut self) {
-        let Some(sweeper) = &self.sweeper else {
+        let Some((_, sweeper)) = &self.flows else {
             return;
         };
         let backends = self.controller.desired().backends.values();

@@ -347,7 +347,7 @@ impl Config {
 
     /// Tiers of all services of which one has backends that serve together.
     #[must_use]
-    pub fn tables(&self) -> u32 {
+    pub fn share_rows(&self) -> u32 {
         let shared = self.services.iter().filter(|service| service.shares());
         let tiers: usize = shared.map(|service| service.tiers().count()).sum();
         // 16 a service at most.

@@ -63,8 +63,8 @@ pub struct Controller {
     /// Services that were told to have nobody.
     outages: Vec<bool>,
     /// By number of the service, if backends of one tier serve together: the row of the
-    /// first tier in `TABLES`.
-    tables: Vec<Option<u32>>,
+    /// first tier in `SHARES`.
+    shares: Vec<Option<u32>>,
     anchor: Anchor,
     /// When it was last looked for what is over.
     expired_at: Duration,
@@ -365,7 +365,7 @@ impl Controller {
             flows: u8::from(config.keeps_flows()),
             on_failure: config.on_failure as u8,
             silence: config.silence.map_or(0, nanoseconds),
-            tables: self.tables[number].map_or(0, |row| row + 1),
+            shares: self.shares[number].map_or(0, |row| row + 1),
             ..Service::zeroed()
         };
         // Who is not promoted is not even in the order: it cannot be chosen as the one

@@ -18,7 +18,7 @@ pub mod kernel;
 
 use std::collections::BTreeMap;
 
-use failover_common::{Address, Backend, Holds, Reverse, ReverseKey, Service, ServiceKey, Table};
+use failover_common::{Address, Backend, Holds, Reverse, ReverseKey, Service, ServiceKey, Shares};
 use thiserror::Error;
 
 /// A map could not be read or written.
@@ -50,7 +50,7 @@ pub trait Maps {
     fn remove_service(&mut self, key: &ServiceKey);
     /// Writes the table of a tier. While it does, packets may see the beginning of it and
     /// the end of the last one.
-    fn set_table(&mut self, row: u32, table: &Table) -> Result<(), MapError>;
+    fn set_shares(&mut self, row: u32, table: &Shares) -> Result<(), MapError>;
     /// Adds or replaces a reverse entry.
     fn set_reverse(&mut self, key: &ReverseKey, reverse: &Reverse) -> Result<(), MapError>;
     /// Removes a reverse entry.
@@ -67,7 +67,7 @@ pub struct State {
     /// Reverse entries of `nat`.
     pub reverse: BTreeMap<ReverseKey, Reverse>,
     /// Tables of tiers by their row. One that nothing refers to is left as it is.
-    pub tables: BTreeMap<u32, Box<Table>>,
+    pub shares: BTreeMap<u32, Box<Shares>>,
 }
 
 /// Reconciles the maps with the state that is wanted.
@@ -165,11 +165,11 @@ impl<M: Maps> Dataplane<M> {
         }
         // Before the services that look there. A service that has looked there until now
         // finds backends that it does not know, and goes without.
-        for (row, wanted) in &desired.tables {
-            if current.tables.get(row) != Some(wanted) {
-                maps.set_table(*row, wanted)?;
+        for (row, wanted) in &desired.shares {
+            if current.shares.get(row) != Some(wanted) {
+                maps.set_shares(*row, wanted)?;
                 *writes += 1;
-                current.tables.insert(*row, wanted.clone());
+                current.shares.insert(*row, wanted.clone());
             }
         }
         for (key, wanted) in &desired.services {

@@ -6,7 +6,7 @@
 //! Who is dead stays in the table, and the data path passes over it: no flow of another
 //! backend moves then. The table changes only with the configuration, and little.
 
-use failover_common::{FlowKey, TABLE_SIZE, TRIES, Table, next_place};
+use failover_common::{FlowKey, SHARE_PLACES, Shares, TRIES, next_place};
 
 /// A backend of a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +25,14 @@ pub struct Member<'a> {
 ///
 /// If there are no members.
 #[must_use]
-pub fn table(members: &[Member<'_>]) -> Table {
+pub fn table(members: &[Member<'_>]) -> Shares {
     let heaviest = members.iter().map(|member| member.weight).max();
     let heaviest = u32::from(heaviest.expect("a tier has a backend").max(1));
     let mut turns: Vec<Turn> = members.iter().map(Turn::new).collect();
     // By name, so that the order in the file means nothing.
     turns.sort_by(|a, b| a.name.cmp(b.name));
-    let mut places = [None; TABLE_SIZE];
-    let mut free = TABLE_SIZE;
+    let mut places = [None; SHARE_PLACES];
+    let mut free = SHARE_PLACES;
     loop {
         for turn in &mut turns {
             turn.credit += turn.weight;
@@ -53,7 +53,7 @@ pub fn table(members: &[Member<'_>]) -> Table {
 /// Whose turn a new flow has of those that `serves` says yes to: what the data path does,
 /// for tests and for whoever wants to know. None: it found nobody within its tries.
 #[must_use]
-pub fn choose(table: &Table, key: &FlowKey, serves: impl Fn(u16) -> bool) -> Option<u16> {
+pub fn choose(table: &Shares, key: &FlowKey, serves: impl Fn(u16) -> bool) -> Option<u16> {
     let (mut place, step) = key.places();
     for _ in 0..TRIES {
         let index = table[place as usize];
@@ -85,16 +85,16 @@ impl<'a> Turn<'a> {
             index: u16::try_from(member.index).unwrap_or(u16::MAX),
             weight: member.weight.max(1).into(),
             credit: 0,
-            wants: below(a, TABLE_SIZE),
-            skip: below(b, TABLE_SIZE - 1) + 1,
+            wants: below(a, SHARE_PLACES),
+            skip: below(b, SHARE_PLACES - 1) + 1,
         }
     }
 
     /// The first free place from where it is. There is one.
-    fn next(&mut self, places: &[Option<u16>; TABLE_SIZE]) -> usize {
+    fn next(&mut self, places: &[Option<u16>; SHARE_PLACES]) -> usize {
         loop {
             let place = self.wants;
-            self.wants = (place + self.skip) % TABLE_SIZE;
+            self.wants = (place + self.skip) % SHARE_PLACES;
             if places[place].is_none() {
                 return place;
             }

@@ -8,7 +8,10 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread,
     time::Duration,
 };
@@ -41,7 +44,7 @@ impl Sweeper {
     ///
     /// No thread.
     pub fn start(
-        flows: Flows,
+        flows: Arc<Flows>,
         entries: Entries,
         services: View<ServiceKey, Service>,
     ) -> io::Result<Self> {
@@ -66,7 +69,7 @@ impl Sweeper {
 }
 
 struct Sweep {
-    flows: Flows,
+    flows: Arc<Flows>,
     entries: Entries,
     services: View<ServiceKey, Service>,
 }
@@ -81,7 +84,7 @@ impl Sweep {
     }
 
     fn sweep(&self) -> anyhow::Result<()> {
-        let wire = Wire::open()?;
+        let wire = Wire::open();
         let now = now();
         let (mut told, mut failed) = (0_u32, None);
         self.flows.visit(|key, flow| {
@@ -139,24 +142,25 @@ impl Sweep {
     }
 }
 
-/// Sockets for whole packets.
+/// Sockets for whole packets; a host may be without one of the families.
 struct Wire {
-    v4: Socket,
-    v6: Socket,
+    v4: io::Result<Socket>,
+    v6: io::Result<Socket>,
 }
 
 impl Wire {
-    fn open() -> io::Result<Self> {
+    fn open() -> Self {
         let open = |domain| Socket::new(domain, Type::RAW, Some(Protocol::from(WHOLE_PACKETS)));
-        Ok(Self {
-            v4: open(Domain::IPV4)?,
-            v6: open(Domain::IPV6)?,
-        })
+        Self {
+            v4: open(Domain::IPV4),
+            v6: open(Domain::IPV6),
+        }
     }
 
     fn reset(&self, key: &FlowKey, flow: &Flow) -> io::Result<()> {
         let client = IpAddr::from(key.client);
         let socket = if client.is_ipv4() { &self.v4 } else { &self.v6 };
+        let socket = socket.as_ref().map_err(|error| error.kind())?;
         let to = SocketAddr::new(client, 0).into();
         socket.send_to(&packet(key, flow), &to)?;
         Ok(())

@@ -91,7 +91,7 @@ fn states_have_the_numbers_of_their_places() {
 /// Clients that differ in one port spread over the table, by first place and by step.
 #[test]
 fn flows_spread() {
-    const PORTS: usize = 4 * TABLE_SIZE - 1024;
+    const PORTS: usize = 4 * SHARE_PLACES - 1024;
     let mut key = FlowKey {
         client: Address::from_v4([10, 0, 0, 1]),
         vip: Address::from_v4([10, 0, 0, 100]),
@@ -99,8 +99,8 @@ fn flows_spread() {
         protocol: TCP,
         ..FlowKey::zeroed()
     };
-    let mut first = [0_u32; TABLE_SIZE];
-    let mut steps = [0_u32; TABLE_SIZE];
+    let mut first = [0_u32; SHARE_PLACES];
+    let mut steps = [0_u32; SHARE_PLACES];
     for port in (1024..=u16::MAX).take(PORTS) {
         key.client_port = Be16::new(port);
         let (place, step) = key.places();

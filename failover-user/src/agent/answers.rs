@@ -1,7 +1,8 @@
 //! What the agent answers to the commands.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use log::warn;
 use tokio::sync::mpsc;
 
 use super::{Agent, news::tell, now};
@@ -16,15 +17,13 @@ use crate::{
 impl Agent {
     pub(super) fn answer(&mut self, call: Call) {
         match call.request {
-            Request::Status => {
-                let answer = match self.status() {
-                    Ok(status) => Answer::Status(Box::new(status)),
-                    Err(error) => Answer::Refused {
-                        error: format!("{error:#}"),
-                    },
-                };
-                reply(&call.answers, answer);
-            }
+            Request::Status => match self.status() {
+                Ok(status) => self.answer_status(status, call.answers),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    reply(&call.answers, Answer::Refused { error });
+                }
+            },
             Request::Switch { service, to } => {
                 let switched = self.controller.switch(&service, to.as_deref(), now());
                 self.apply();
@@ -64,6 +63,30 @@ impl Agent {
                 tokio::spawn(tell(past, live, call.answers));
             }
         }
+    }
+
+    /// Counts the flows before it answers, in a thread of its own: there may be millions.
+    fn answer_status(&self, mut status: Status, answers: mpsc::Sender<Answer>) {
+        let Some((flows, _)) = &self.flows else {
+            return reply(&answers, Answer::Status(Box::new(status)));
+        };
+        let flows = Arc::clone(flows);
+        let numbers = 0..status.backends.len();
+        let indexes: Vec<u32> = numbers
+            .map(|number| self.controller.index(number))
+            .collect();
+        let now = u64::try_from(now().as_nanos()).unwrap_or(u64::MAX);
+        tokio::task::spawn_blocking(move || {
+            match flows.count(now) {
+                Ok(counts) => {
+                    for (backend, index) in status.backends.iter_mut().zip(indexes) {
+                        backend.flows = Some(counts.get(&index).copied().unwrap_or(0));
+                    }
+                }
+                Err(error) => warn!("flows are not counted: {error}"),
+            }
+            reply(&answers, Answer::Status(Box::new(status)));
+        });
     }
 
     /// Answers a word of the operator's, and does what follows from it.

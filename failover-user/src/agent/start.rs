@@ -1,6 +1,6 @@
 //! How an agent starts: from what is there, in an order that no packet notices.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use failover_common::Forward;
@@ -52,7 +52,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     // The pins are locked from here on, and the store with them.
     let sizes = Sizes {
         flows: config.flows(),
-        tables: config.tables(),
+        shares: config.share_rows(),
     };
     let mut kernel = Kernel::open(&config.agent.pin_path, sizes)?;
     let (maps, current) = kernel.maps()?;
@@ -67,10 +67,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .for_each(|event| history.push(event));
     let controller = Controller::recalled(config, &current, &past, anchor(), now());
     let (hooks, ended) = Hooks::new(store);
-    let mut sweeper = None;
+    let mut flows = None;
     if controller.config().flows() > 0 {
-        let (flows, services) = (kernel.flows()?, maps.services());
-        sweeper = Some(Sweeper::start(flows, maps.entries(), services)?);
+        let table = Arc::new(kernel.flows()?);
+        let sweeper = Sweeper::start(Arc::clone(&table), maps.entries(), maps.services())?;
+        flows = Some((table, sweeper));
     }
     let mut agent = Agent {
         entries: maps.entries(),
@@ -86,7 +87,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         kicked: HashMap::new(),
         interfaces: Vec::new(),
         started: now(),
-        sweeper,
+        flows,
         swept: Vec::new(),
         apply_again: None,
         kernel,

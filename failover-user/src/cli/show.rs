@@ -95,6 +95,9 @@ pub(crate) fn status(status: &Status, json: bool) -> serde_json::Result<()> {
         if let Some(penalty) = backend.penalty.filter(|penalty| *penalty > 0.0) {
             state = format!("{state}, penalty {penalty}");
         }
+        if let Some(flows) = backend.flows {
+            state = format!("{state}, {flows} flows");
+        }
         let checks: Vec<String> = backend
             .checks
             .iter()

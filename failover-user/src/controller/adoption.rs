@@ -62,7 +62,7 @@ impl Controller {
             reasons: vec![None; config.services.len()],
             budgets: Vec::new(),
             outages: vec![false; config.services.len()],
-            tables: sharing::rows(&config),
+            shares: sharing::rows(&config),
             anchor,
             expired_at: now,
             desired: State::default(),

@@ -1,4 +1,4 @@
-//! Tiers whose backends serve together: each tier of such a service has a row of `TABLES`.
+//! Tiers whose backends serve together: each tier of such a service has a row of `SHARES`.
 
 use super::Controller;
 use crate::{
@@ -22,9 +22,9 @@ pub(super) fn rows(config: &Config) -> Vec<Option<u32>> {
 }
 
 impl Controller {
-    /// Puts the tables of a service into the desired state.
+    /// Puts the shares of a service into the desired state.
     pub(super) fn tabulate(&mut self, number: usize) {
-        let Some(first) = self.tables[number] else {
+        let Some(first) = self.shares[number] else {
             return;
         };
         let tiers = self.config.services[number].tiers();
@@ -38,7 +38,7 @@ impl Controller {
                 })
                 .collect();
             let table = Box::new(maglev::table(&members));
-            self.desired.tables.insert(row, table);
+            self.desired.shares.insert(row, table);
         }
     }
 

@@ -130,6 +130,9 @@ pub struct BackendStatus {
     pub penalty: Option<f64>,
     /// The newest outcome of each check.
     pub checks: Vec<CheckStatus>,
+    /// Flows that it has, if a service keeps any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flows: Option<u64>,
     /// From clients to it.
     pub forwarded: Traffic,
     /// From it to clients (`nat`).
@@ -268,6 +271,7 @@ impl Controller {
                     outcome: outcome.clone(),
                 })
                 .collect(),
+            flows: None,
             forwarded: Traffic::default(),
             returned: Traffic::default(),
         }

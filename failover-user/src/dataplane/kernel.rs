@@ -290,7 +290,7 @@ impl Kernel {
         let maps = KernelMaps {
             services: self.table("SERVICES", "SERVICE_PLACES", SERVICES)?,
             reverse: self.table("REVERSE", "REVERSE_PLACES", REVERSE)?,
-            tables: take(&mut self.ebpf, "TABLES")?,
+            shares: take(&mut self.ebpf, "SHARES")?,
             entries: Entries::new(take_data(&mut self.ebpf, "BACKENDS")?)?,
         };
         let state = maps.read();

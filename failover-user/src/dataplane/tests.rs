@@ -2,8 +2,8 @@ use std::net::IpAddr;
 
 use bytemuck::Zeroable as _;
 use failover_common::{
-    Backend, Be16, Hold, Holds, Reverse, ReverseKey, Service, ServiceBackend, ServiceKey,
-    TABLE_SIZE, Table,
+    Backend, Be16, Hold, Holds, Reverse, ReverseKey, SHARE_PLACES, Service, ServiceBackend,
+    ServiceKey, Shares,
 };
 
 use super::{Dataplane, MapError, Maps, State};
@@ -36,7 +36,7 @@ impl Maps for Recorder {
     fn remove_service(&mut self, key: &ServiceKey) {
         self.0.push(format!("remove service {}", key.port.get()));
     }
-    fn set_table(&mut self, row: u32, table: &Table) -> Result<(), MapError> {
+    fn set_shares(&mut self, row: u32, table: &Shares) -> Result<(), MapError> {
         self.0.push(format!("table {row} {}", table[0]));
         Ok(())
     }
@@ -115,7 +115,7 @@ fn only_the_difference_is_written() {
         ],
     );
     let mut shared = state(1..2);
-    shared.tables.insert(4, Box::new([1; TABLE_SIZE]));
+    shared.shares.insert(4, Box::new([1; SHARE_PLACES]));
     check(
         "a table, before the service",
         &State::default(),

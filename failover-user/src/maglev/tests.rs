@@ -47,7 +47,7 @@ fn check_balance(description: &str, count: usize, weights: &[u8], tolerance: f64
             .iter()
             .filter(|index| u32::from(**index) == member.index);
         let places = u32::try_from(places.count()).unwrap();
-        let wanted = TABLE_SIZE as f64 * f64::from(member.weight) / f64::from(sum);
+        let wanted = SHARE_PLACES as f64 * f64::from(member.weight) / f64::from(sum);
         let off = (f64::from(places) - wanted).abs() / wanted;
         assert!(
             off <= tolerance,

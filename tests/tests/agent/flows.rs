@@ -276,6 +276,13 @@ fn a_drained_backend_keeps_its_flows() -> Result<()> {
         world.said(&["drain", &format!("primary-{family:?}")])?;
     }
     world.new_ones_go_to("standby")?;
+    let left = all.iter().filter(|one| one.by == "primary").count();
+    wait::until(SOON, "status counts what is left", || {
+        let status = world.status().unwrap_or_default();
+        let of = |name| named(&status, "backends", name)["flows"].as_u64();
+        let both = of("primary-V4").zip(of("primary-V6"));
+        both.is_some_and(|(v4, v6)| v4 + v6 == left as u64)
+    })?;
     world.agent.kill9()?;
     all.iter_mut().try_for_each(Connection::ensure_alive)?;
     world.agent.restart()?;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
-use failover_common::{Backend, Holds, Reverse, ReverseKey, Service, ServiceKey, Table};
+use failover_common::{Backend, Holds, Reverse, ReverseKey, Service, ServiceKey, Shares};
 use failover_user::dataplane::{MapError, Maps, State};
 
 use crate::before::Earlier;
@@ -131,13 +131,13 @@ impl Maps for Recorder {
         unreachable!("services stay");
     }
 
-    fn set_reverse(&mut self, key: &ReverseKey, reverse: &Reverse) -> Result<(), MapError> {
-        self.0.reverse.insert(*key, *reverse);
+    fn set_shares(&mut self, row: u32, shares: &Shares) -> Result<(), MapError> {
+        self.0.shares.insert(row, Box::new(*shares));
         Ok(())
     }
 
-    fn set_table(&mut self, row: u32, table: &Table) -> Result<(), MapError> {
-        self.0.tables.insert(row, Box::new(*table));
+    fn set_reverse(&mut self, key: &ReverseKey, reverse: &Reverse) -> Result<(), MapError> {
+        self.0.reverse.insert(*key, *reverse);
         Ok(())
     }
 

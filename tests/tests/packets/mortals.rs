@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use failover_common::{
-    Be16, Forward, HEARTBEAT_PORT, OnFailure, Reverse, ReverseKey, Service, Table,
+    Be16, Forward, HEARTBEAT_PORT, OnFailure, Reverse, ReverseKey, Service, Shares,
 };
 use failover_user::dataplane::Maps as _;
 use failover_user::dataplane::kernel::KernelMaps;
@@ -151,7 +151,7 @@ const OFFERS: [Offer; 17] = [
 ];
 
 /// The table of [`SHARED`].
-pub(crate) fn table(family: Family) -> Table {
+pub(crate) fn table(family: Family) -> Shares {
     let names = ["a", "b", "c"];
     let members: Vec<Member<'_>> = SHARED
         .backends
@@ -173,7 +173,7 @@ pub(crate) fn pairs() -> impl Iterator<Item = u32> {
         .flat_map(|offer| (offer.pair..).take(offer.backends.len()))
 }
 
-/// Row of [`table`] in `TABLES`.
+/// Row of [`table`] in `SHARES`.
 fn row(family: Family) -> u32 {
     match family {
         Family::V4 => 0,
@@ -183,7 +183,7 @@ fn row(family: Family) -> u32 {
 
 /// Writes the services and their reverse entries.
 pub(crate) fn place(maps: &mut KernelMaps, family: Family, protocol: Protocol) -> Result<()> {
-    maps.set_table(row(family), &table(family))?;
+    maps.set_shares(row(family), &table(family))?;
     for offer in OFFERS {
         let on_backend = offer.port_on_backend(offer.port);
         let backends: Vec<_> = offer
@@ -196,7 +196,7 @@ pub(crate) fn place(maps: &mut KernelMaps, family: Family, protocol: Protocol) -
             silence: u64::try_from(offer.silence.as_nanos())?,
             flows: u8::from(offer.on_failure.is_some()),
             on_failure: offer.on_failure.map_or(0, |policy| policy as u8),
-            tables: if offer.shared { row(family) + 1 } else { 0 },
+            shares: if offer.shared { row(family) + 1 } else { 0 },
             ..service(offer.forward, &backends)
         };
         for ((entry, server), pair) in service

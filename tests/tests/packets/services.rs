@@ -105,7 +105,7 @@ pub(crate) fn service(forward: Forward, backends: &[(u32, u16)]) -> Service {
         on_failure: 0,
         reserved: [0; 2],
         silence: 0,
-        tables: 0,
+        shares: 0,
         padding: [0; 4],
         backends: Default::default(),
     };

@@ -132,8 +132,8 @@ impl Server {
 /// Few, so that a flood is soon more than there is room for.
 pub(crate) const FLOWS: u32 = 1024;
 
-/// Rows of `TABLES`: one a family.
-const TABLES: u32 = 2;
+/// Rows of `SHARES`: one a family.
+const SHARES: u32 = 2;
 
 /// What the program did with one frame.
 #[derive(Debug)]
@@ -255,7 +255,7 @@ impl World {
             pins,
             Sizes {
                 flows: FLOWS,
-                tables: TABLES,
+                shares: SHARES,
             },
         )?;
         kernel.load()?;
@@ -360,8 +360,8 @@ impl World {
 
     /// What a sender repeats SYNs with.
     pub(crate) fn rescue(&self) -> Result<Rescue> {
-        let syns = self.kernel.syns()?;
-        Ok(Rescue::new(self.maps.entries(), syns, self.maps.services()))
+        let (syns, services) = (self.kernel.syns()?, self.maps.services());
+        Ok(Rescue::new(self.maps.entries(), syns, services))
     }
 
     /// The news since the last call.

@@ -1,6 +1,6 @@
 //! Tiers whose backends serve together.
 
-use failover_common::{OnFailure, Service, TABLE_SIZE};
+use failover_common::{OnFailure, SHARE_PLACES, Service};
 
 use super::*;
 
@@ -68,9 +68,9 @@ fn up() -> World {
 #[test]
 fn each_tier_has_a_row() {
     let world = up();
-    let tables = &world.controller.desired().tables;
-    assert_eq!(tables.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
-    for (port, flows, tables, tiers) in [
+    let shares = &world.controller.desired().shares;
+    assert_eq!(shares.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+    for (port, flows, shares, tiers) in [
         (5432, 0, 0, &[0, 1][..]),
         (80, 1, 1, &[0, 0, 1]),
         (81, 1, 3, &[0, 0]),
@@ -79,7 +79,7 @@ fn each_tier_has_a_row() {
         let used = &service.backends[..usize::from(service.len)];
         let is: Vec<u8> = used.iter().map(|backend| backend.tier).collect();
         assert_eq!(is, tiers, "{port}");
-        assert_eq!((service.flows, service.tables), (flows, tables), "{port}");
+        assert_eq!((service.flows, service.shares), (flows, shares), "{port}");
         let reset = if flows == 0 {
             OnFailure::Forward
         } else {
@@ -88,15 +88,15 @@ fn each_tier_has_a_row() {
         assert_eq!(service.on_failure, reset as u8, "{port}");
     }
     let share = |row: u32, index: u32| {
-        let places = tables[&row]
+        let places = shares[&row]
             .iter()
             .filter(|place| u32::from(**place) == index);
         places.count()
     };
     let [a, b, far] = [0, 1, 2].map(|backend| world.controller.index(backend));
-    assert_eq!(share(0, a) + share(0, b), TABLE_SIZE);
+    assert_eq!(share(0, a) + share(0, b), SHARE_PLACES);
     assert_eq!(share(0, a) / share(0, b), 3);
-    assert_eq!(share(1, far), TABLE_SIZE);
+    assert_eq!(share(1, far), SHARE_PLACES);
     assert_eq!(share(2, a) / share(2, b), 1);
 }
 
@@ -108,7 +108,7 @@ fn a_death_in_a_tier_is_no_takeover() {
             .serving
             .clone()
     };
-    let tables = world.controller.desired().tables.clone();
+    let shares = world.controller.desired().shares.clone();
     assert_eq!(serving(&world), "db-a, db-b");
     world.probe(0, Sign::Bad, FALL);
     assert_eq!(serving(&world), "db-b");
@@ -126,8 +126,8 @@ fn a_death_in_a_tier_is_no_takeover() {
     );
     assert_eq!(serving(&world), "far");
     assert_eq!(
-        world.controller.desired().tables,
-        tables,
+        world.controller.desired().shares,
+        shares,
         "no table follows a death"
     );
 }

@@ -2,13 +2,14 @@
 //! take hundreds of thousands of system calls.
 
 use std::{
+    collections::HashMap,
     io,
     os::fd::{AsFd as _, AsRawFd as _, RawFd},
 };
 
 use aya::maps::MapData;
 use bytemuck::Zeroable as _;
-use failover_common::{Flow, FlowKey};
+use failover_common::{Flow, FlowKey, FlowState};
 use nix::libc;
 
 use super::super::MapError;
@@ -52,6 +53,23 @@ impl Flows {
             }
         }
         Ok(())
+    }
+
+    /// How many each backend has, by its index: those in use at `now`, of which there was
+    /// more than one packet and which the client has not ended.
+    ///
+    /// # Errors
+    ///
+    /// A map cannot be read.
+    pub fn count(&self, now: u64) -> Result<HashMap<u32, u64>, MapError> {
+        let mut counts = HashMap::new();
+        self.visit(|key, flow| {
+            if flow.state == FlowState::Established as u8 && !flow.is_over(key.protocol, now) {
+                *counts.entry(flow.backend).or_default() += 1;
+            }
+            None
+        })?;
+        Ok(counts)
     }
 }
 

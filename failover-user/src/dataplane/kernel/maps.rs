@@ -3,7 +3,7 @@
 use aya::maps::{Array, MapData, PerCpuArray};
 use failover_common::{
     Backend, BackendCounters, Counter, Holds, MAX_BACKENDS, Reverse, ReverseKey, Service,
-    ServiceKey, Table as Shares, Verdict,
+    ServiceKey, Shares, Verdict,
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 pub struct KernelMaps {
     pub(super) services: Table<ServiceKey, Service>,
     pub(super) reverse: Table<ReverseKey, Reverse>,
-    pub(super) tables: Array<MapData, Shares>,
+    pub(super) shares: Array<MapData, Shares>,
     pub(super) entries: Entries,
 }
 
@@ -44,8 +44,8 @@ impl KernelMaps {
             services: self.services.iter().collect(),
             reverse: self.reverse.iter().collect(),
             // One that cannot be read is written anew.
-            tables: (0..)
-                .zip(self.tables.iter())
+            shares: (0..)
+                .zip(self.shares.iter())
                 .filter_map(|(row, table)| Some((row, Box::new(table.ok()?))))
                 .collect(),
         }
@@ -73,10 +73,10 @@ impl Maps for KernelMaps {
         self.services.remove(key);
     }
 
-    fn set_table(&mut self, row: u32, table: &Shares) -> Result<(), MapError> {
-        self.tables
+    fn set_shares(&mut self, row: u32, table: &Shares) -> Result<(), MapError> {
+        self.shares
             .set(row, table, 0)
-            .map_err(|error| failed("write", "TABLES", &error))
+            .map_err(|error| failed("write", "SHARES", &error))
     }
 
     fn set_reverse(&mut self, key: &ReverseKey, reverse: &Reverse) -> Result<(), MapError> {

@@ -9,7 +9,7 @@ use aya::maps::MapInfo;
 use failover_common::{
     Backend, BackendCounters, Counter, FLOWS_PER_NEW, Flow, FlowKey, LAYOUT, MAX_BACKENDS,
     MAX_PAIRS, MAX_SYNS, Pair, Place, REVERSE_BITS, REVERSE_SLOTS, Reverse, ReverseKey,
-    SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Slot, Syn, Table, Verdict, places,
+    SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Shares, Slot, Syn, Verdict, places,
 };
 use log::{info, warn};
 
@@ -21,7 +21,7 @@ pub struct Sizes {
     /// Flows that there is room for.
     pub flows: u32,
     /// Tiers whose backends serve together.
-    pub tables: u32,
+    pub shares: u32,
 }
 
 impl Sizes {
@@ -30,7 +30,7 @@ impl Sizes {
         [
             ("FLOWS", self.flows.max(1)),
             ("NEW_FLOWS", (self.flows / FLOWS_PER_NEW).max(1)),
-            ("TABLES", self.tables.max(1)),
+            ("SHARES", self.shares.max(1)),
         ]
     }
 }
@@ -39,7 +39,7 @@ impl Sizes {
 pub(super) const PINNED_MAPS: [&str; 13] = [
     "FLOWS",
     "NEW_FLOWS",
-    "TABLES",
+    "SHARES",
     "SERVICES",
     "SERVICE_PLACES",
     "PAIRS",
@@ -140,7 +140,7 @@ pub(super) fn discard_incompatible(maps: &Path, sizes: Sizes) -> Result<(), Kern
                 size_of::<Flow>(),
                 elastic(name).unwrap_or(0),
             ),
-            "TABLES" => (4, size_of::<Table>(), elastic(name).unwrap_or(0)),
+            "SHARES" => (4, size_of::<Shares>(), elastic(name).unwrap_or(0)),
             "BACKENDS" => (4, size_of::<Backend>(), MAX_BACKENDS),
             "PAIRS" => (4, size_of::<Pair>(), MAX_PAIRS),
             "SYNS" => (4, size_of::<Syn>(), MAX_SYNS),
