@@ -24,7 +24,7 @@ use tokio::{
 
 pub use self::start::run;
 use self::{
-    hooks::{Hooks, Id},
+    hooks::{Hooks, Id, Saved},
     leases::{AUDIT, Proofs},
     news::{News, pass_on_log},
 };
@@ -53,6 +53,7 @@ struct Inputs {
     heartbeats: mpsc::UnboundedReceiver<Notice>,
     observed: mpsc::Receiver<Vec<Change>>,
     ended: mpsc::Receiver<hook::Report<Id>>,
+    saved: mpsc::Receiver<Saved>,
 }
 
 struct Agent {
@@ -93,6 +94,7 @@ impl Agent {
             mut heartbeats,
             mut observed,
             mut ended,
+            mut saved,
         } = inputs;
         let (reports, mut outcomes) = mpsc::channel(probe::REPORTS);
         let (calls, mut requests) = mpsc::channel(api::CALLS);
@@ -132,8 +134,8 @@ impl Agent {
                 .min();
             tokio::select! {
                 biased;
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
                 // Deaths first: what the sender says of a backend's return is about
                 // a death that the data path told before.
                 Ok(told) = news.next() => self.told(&told, &mut proofs).await,
@@ -143,6 +145,7 @@ impl Agent {
                         self.probed(report);
                     }
                 }
+                Some(saved) = saved.recv() => self.saved(saved),
                 Some(report) = ended.recv() => self.hook_ended(report),
                 Some(changes) = observed.recv() => self.network_changed(changes).await,
                 Some(call) = requests.recv() => self.answer(call),
@@ -153,6 +156,8 @@ impl Agent {
                 }
             }
         }
+        self.save_last(&mut saved).await;
+        Ok(())
     }
 
     fn probed(&mut self, report: Report) {

@@ -91,16 +91,16 @@ impl Agent {
 
     /// Answers a word of the operator's, and does what follows from it.
     fn answer_done(&mut self, answers: &mpsc::Sender<Answer>, done: Result<(), SwitchError>) {
-        let answer = match done {
+        match done {
             Ok(()) => {
+                self.hooks.answer_later(answers.clone(), Answer::Done);
                 self.settle(true, true);
-                Answer::Done
             }
-            Err(error) => Answer::Refused {
-                error: error.to_string(),
-            },
-        };
-        reply(answers, answer);
+            Err(error) => {
+                let error = error.to_string();
+                reply(answers, Answer::Refused { error });
+            }
+        }
     }
 
     fn status(&self) -> anyhow::Result<Status> {
@@ -139,7 +139,7 @@ impl From<failover_common::Counter> for Traffic {
     }
 }
 
-fn reply(answers: &mpsc::Sender<Answer>, answer: Answer) {
+pub(super) fn reply(answers: &mpsc::Sender<Answer>, answer: Answer) {
     // The client has gone, or does not read: it is its loss.
     let _ = answers.try_send(answer);
 }

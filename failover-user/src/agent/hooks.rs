@@ -1,5 +1,6 @@
 //! The hooks that run: which ones, and what became of them. What has to be done is
-//! on disk before a hook begins.
+//! on disk before a hook begins. A disk may take a second for that, so it is written
+//! beside the agent's task, and nothing but hooks and answers about it wait.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,12 +10,13 @@ use std::{
 use log::warn;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::{AGAIN, Agent, now};
+use super::{AGAIN, Agent, answers::reply, now};
 use crate::{
+    api::Answer,
     event::{Event, What},
     hook::{self, AT_ONCE, Context, Report},
     promotion::{Ending, Task},
-    store::Store,
+    store::{Kept, Store, StoreError},
 };
 
 /// `notify` hooks that may run or wait for each other. Full: the event is not passed
@@ -30,9 +32,22 @@ pub(super) enum Id {
     Notice(usize),
 }
 
+/// The store was written, or was not.
+pub(super) struct Saved {
+    store: Store,
+    kept: Kept,
+    result: Result<(), StoreError>,
+}
+
 /// What hooks need that is no decision.
 pub(super) struct Hooks {
-    pub(super) store: Store,
+    /// None: it is being written.
+    store: Option<Store>,
+    /// What it holds.
+    on_disk: Option<Kept>,
+    written: mpsc::Sender<Saved>,
+    /// Operators whose words are not on disk yet.
+    waiting: Vec<(mpsc::Sender<Answer>, Answer)>,
     reports: mpsc::Sender<Report<Id>>,
     running: HashSet<(usize, Task)>,
     /// `notify` hooks on their way, by service.
@@ -43,29 +58,98 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    pub(super) fn new(store: Store) -> (Self, mpsc::Receiver<Report<Id>>) {
+    pub(super) fn new(store: Store) -> (Self, mpsc::Receiver<Report<Id>>, mpsc::Receiver<Saved>) {
         let (reports, received) = mpsc::channel(hook::REPORTS);
+        // One store, so one report of it.
+        let (written, saved) = mpsc::channel(1);
         let hooks = Self {
-            store,
+            store: Some(store),
+            on_disk: None,
+            written,
+            waiting: Vec::new(),
             reports,
             running: HashSet::new(),
             notices: HashMap::new(),
             room: Arc::new(Semaphore::new(AT_ONCE)),
             room_for_notices: Arc::new(Semaphore::new(AT_ONCE)),
         };
-        (hooks, received)
+        (hooks, received, saved)
+    }
+
+    /// Whether the store is being written.
+    pub(super) const fn is_saving(&self) -> bool {
+        self.store.is_none()
+    }
+
+    /// Answers an operator once the words are on disk.
+    pub(super) fn answer_later(&mut self, to: mpsc::Sender<Answer>, answer: Answer) {
+        self.waiting.push((to, answer));
+    }
+
+    fn answer(&mut self) {
+        for (to, answer) in self.waiting.drain(..) {
+            reply(&to, answer);
+        }
     }
 }
 
 impl Agent {
-    /// Writes down what must not be forgotten, then starts the hooks that are due.
+    /// Has written down what must not be forgotten, and starts the hooks that are due
+    /// once it is.
     pub(super) fn remember(&mut self) {
-        if let Err(error) = self.hooks.store.save(self.controller.kept(now())) {
-            // Without a memory of it nothing is promoted.
-            self.apply_again = Some(now() + AGAIN);
-            warn!("no hook is run: {error}");
-            return;
+        let kept = self.controller.kept(now());
+        if self.hooks.on_disk.as_ref() == Some(&kept) {
+            self.hooks.answer();
+            self.start_hooks();
+        } else if let Some(mut store) = self.hooks.store.take() {
+            let written = self.hooks.written.clone();
+            tokio::task::spawn_blocking(move || {
+                let result = store.save(kept.clone());
+                // The agent has ended, and writes no more.
+                let _ = written.blocking_send(Saved {
+                    store,
+                    kept,
+                    result,
+                });
+            });
         }
+        // Else it goes on when what is being written is there.
+    }
+
+    /// The store was written. What has changed meanwhile is next.
+    pub(super) fn saved(&mut self, saved: Saved) {
+        self.hooks.store = Some(saved.store);
+        match saved.result {
+            Ok(()) => {
+                self.hooks.on_disk = Some(saved.kept);
+                self.remember();
+            }
+            Err(error) => {
+                // Without a memory of it nothing is promoted.
+                self.apply_again = Some(now() + AGAIN);
+                self.hooks.answer();
+                warn!("no hook is run: {error}");
+            }
+        }
+    }
+
+    /// Writes what is not on disk yet: the agent ends.
+    pub(super) async fn save_last(&mut self, saved: &mut mpsc::Receiver<Saved>) {
+        if self.hooks.store.is_none()
+            && let Some(saved) = saved.recv().await
+        {
+            self.hooks.store = Some(saved.store);
+        }
+        let kept = self.controller.kept(now());
+        if let Some(store) = &mut self.hooks.store
+            && let Err(error) = store.save(kept)
+        {
+            warn!("{error}");
+        }
+        self.hooks.answer();
+    }
+
+    fn start_hooks(&mut self) {
         for job in self.controller.jobs(now()) {
             let key = (job.service, job.task);
             let Some(hook) = self.controller.hook(&job).cloned() else {

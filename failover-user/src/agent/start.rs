@@ -66,7 +66,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .into_iter()
         .for_each(|event| history.push(event));
     let controller = Controller::recalled(config, &current, &past, anchor(), now());
-    let (hooks, ended) = Hooks::new(store);
+    let (hooks, ended, mut saved) = Hooks::new(store);
     let mut flows = None;
     if controller.config().flows() > 0 {
         let table = Arc::new(kernel.flows()?);
@@ -103,6 +103,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     agent.controller.settle(now());
     // The maps first, then the program that reads them.
     agent.apply();
+    // A hook that is due does not wait for that program.
+    if agent.hooks.is_saving()
+        && let Some(saved) = saved.recv().await
+    {
+        agent.saved(saved);
+    }
     let (told, heartbeats) = mpsc::unbounded_channel();
     // It takes a while until the kernel has verified ours. Where the last agent's program
     // is at work, it notes the answers meanwhile.
@@ -123,6 +129,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         heartbeats,
         observed,
         ended,
+        saved,
     };
     let result = agent.serve(listener, inputs, tasks).await;
     drop(sender);

@@ -1,13 +1,22 @@
 //! What keeps a standby from being promoted until a person has looked.
 
-use std::{thread::sleep, time::Duration};
+use std::{
+    fs::{self, File},
+    os::unix::fs::OpenOptionsExt as _,
+    process::Stdio,
+    thread::sleep,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
+use lab::{process::Process, wait};
+use nix::{fcntl::OFlag, sys::stat::Mode, unistd::mkfifo};
 
 use super::{
-    done, events, held_by, service,
+    backend, done, events, held_by, service,
     steps::{MANUAL, When, World},
 };
+use crate::world::SOON;
 
 const NOBODY: (&str, When) = ("", When::Never);
 
@@ -74,4 +83,43 @@ fn a_fence_that_fails() -> Result<()> {
     world.lab.primary.restore_link()?;
     world.served_by("primary")?;
     held_by(&world.agent, "primary", "best")
+}
+
+/// No hook runs before its step is on disk; whoever has nothing to do with hooks does not
+/// wait for the disk.
+#[test]
+fn a_disk_that_hangs() -> Result<()> {
+    let world = World::new("warm", MANUAL, NOBODY)?;
+    let state = world.agent.config_path().with_file_name("state");
+    let next = state.join("state.json.new");
+    // To write to it is to wait for a reader.
+    mkfifo(&next, Mode::S_IRWXU)?;
+    world.lab.primary.cut_link()?;
+    let answers = || {
+        let mut command = world.agent.client_command();
+        command.args(["status"]).stdout(Stdio::null());
+        let mut status = Process::spawn(command)?;
+        wait::until(SOON, "status is answered", || {
+            status.ended().is_ok_and(|status| status.is_some())
+        })
+    };
+    for _ in 0..10 {
+        answers()?;
+        sleep(Duration::from_millis(50));
+    }
+    let holds = backend(&world.agent, "primary")["holds"].to_string();
+    ensure!(holds.contains("expired"), "{holds}");
+    let step = service(&world.agent)["state"].clone();
+    ensure!(step == "fence", "{step}");
+    ensure!(world.runs().is_empty(), "{:?}", world.runs());
+
+    // It is let go, and the next attempt finds a file.
+    let _reader = File::options()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(&next)?;
+    fs::remove_file(&next)?;
+    world.served_by("standby")?;
+    ensure!(world.runs() == ["fence primary", "promote standby"]);
+    Ok(())
 }
