@@ -81,7 +81,7 @@ fn told(batch: &[Change]) -> (Vec<usize>, Vec<usize>) {
                 Reach::Resolved(_) => resolved.push(*backend),
                 Reach::NoNeighbour { .. } => panic!("{backend}: {reach:?}"),
             },
-            Change::Link { .. } => {}
+            Change::Link { .. } | Change::Ways => {}
         }
     }
     (down, resolved)

@@ -74,7 +74,7 @@ fn after(steps: Vec<Step>) -> (Option<Reach>, Vec<Hop>) {
         }
         told = state.changes().into_iter().find_map(|change| match change {
             Change::Backend { reach, .. } => Some(reach),
-            Change::Link { .. } => None,
+            Change::Link { .. } | Change::Ways => None,
         });
         kicks = std::iter::from_fn(|| state.next_kick()).collect();
     }
@@ -452,15 +452,19 @@ fn links_are_told() {
     let mut state = State::new(vec![]);
     let mut take = |event| {
         state.apply(event);
-        let told = state.changes().into_iter().map(|change| match change {
-            Change::Link {
-                name,
-                ifindex,
-                present,
-                up,
-            } => (name, ifindex, present, up),
-            Change::Backend { .. } => panic!("no backends"),
-        });
+        let told = state
+            .changes()
+            .into_iter()
+            .filter_map(|change| match change {
+                Change::Link {
+                    name,
+                    ifindex,
+                    present,
+                    up,
+                } => Some((name, ifindex, present, up)),
+                Change::Ways => None,
+                Change::Backend { .. } => panic!("no backends"),
+            });
         told.collect::<Vec<_>>()
     };
     let told = |name: &str, present, up| (name.to_owned(), 1, present, up);
@@ -475,4 +479,40 @@ fn links_are_told() {
     assert_eq!(take(Event::Link(renamed)), both, "a new name");
     assert_eq!(take(Event::LinkGone(1)), [told("lan", false, false)]);
     assert_eq!(take(Event::LinkGone(1)), []);
+}
+
+/// What may be another way for a packet that somebody else sends.
+#[test]
+fn ways_are_told() {
+    let mut state = State::new(vec![]);
+    let mut is_told = |event| {
+        state.apply(event);
+        state.changes().contains(&Change::Ways)
+    };
+    let of = |neighbour| Event::Neighbour(hop("10.0.0.9"), neighbour);
+    for (event, told) in [
+        (Event::Link(link(true)), true),
+        (Event::Link(link(true)), false),
+        (Event::Link(link(false)), true),
+        (of(Neighbour::Asking), false),
+        // Nobody went by it.
+        (of(Neighbour::Known(DST)), false),
+        (of(Neighbour::Stale(DST)), false),
+        (of(Neighbour::Asking), false),
+        (of(Neighbour::Known(SRC)), true),
+        (of(Neighbour::Failed), true),
+        (Event::NeighbourGone(hop("10.0.0.9")), true),
+        (Event::Routes, true),
+        (
+            Event::Route {
+                prefix: address("192.0.2.0"),
+                length: 24,
+            },
+            true,
+        ),
+        (Event::LinkGone(1), true),
+        (Event::LinkGone(1), false),
+    ] {
+        assert_eq!(is_told(event.clone()), told, "{event:?}");
+    }
 }
