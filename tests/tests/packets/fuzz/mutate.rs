@@ -34,7 +34,7 @@ fn one(frame: &mut Vec<u8>, rng: &mut Rng) {
     let l3 = if frame.len() > 18 { l3(frame) } else { 14 };
     // What an ICMP error quotes.
     let quoted = l4(frame, l3) + 8;
-    match rng.u8(..16) {
+    match rng.u8(..17) {
         0 => any_bit(frame, rng),
         1 => any_byte(frame, rng),
         2 => any_word(frame, rng),
@@ -48,6 +48,7 @@ fn one(frame: &mut Vec<u8>, rng: &mut Rng) {
         10 => extension(frame, l3, rng),
         11 => fragment(frame, l3, rng),
         12 => transport(frame, l3, rng),
+        16 => long(frame, l3, rng),
         13 => ip_field(frame, quoted, rng),
         14 => address(frame, quoted, rng),
         _ => port(frame, quoted, rng),
@@ -130,6 +131,25 @@ fn cut(frame: &mut Vec<u8>, rng: &mut Rng) {
         frame.len() + rng.usize(..64)
     };
     frame.resize(length, 0xee);
+}
+
+/// More behind it, with the length that it needs: too long for a tunnel, or for a link.
+fn long(frame: &mut Vec<u8>, l3: usize, rng: &mut Rng) {
+    if frame.len() < l3 + 40 {
+        return;
+    }
+    let more = rng.u16(..1400);
+    frame.resize(frame.len() + usize::from(more), 0x5a);
+    let (length, protocol) = if is_v6(frame, l3) {
+        (l3 + 4, l3 + 6)
+    } else {
+        (l3 + 2, l3 + 9)
+    };
+    grow(frame, length, more);
+    let udp = l4(frame, l3) + 4;
+    if frame[protocol] == 17 && udp + 2 <= frame.len() {
+        grow(frame, udp, more);
+    }
 }
 
 /// Somebody of the network in the place of source or destination; or they change places.
