@@ -24,6 +24,10 @@ use crate::{
 };
 
 /// A packet on its way through this program.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is known of a packet, each by itself"
+)]
 pub(crate) struct Visit {
     /// It was read before; else it is a plain one that came to the entry.
     is_read: bool,

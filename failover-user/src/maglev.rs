@@ -25,13 +25,13 @@ pub struct Member<'a> {
 ///
 /// If there are no members.
 #[must_use]
-pub fn table(members: &[Member<'_>]) -> Shares {
+pub fn table(members: &[Member<'_>]) -> Box<Shares> {
     let heaviest = members.iter().map(|member| member.weight).max();
     let heaviest = u32::from(heaviest.expect("a tier has a backend").max(1));
     let mut turns: Vec<Turn> = members.iter().map(Turn::new).collect();
     // By name, so that the order in the file means nothing.
     turns.sort_by(|a, b| a.name.cmp(b.name));
-    let mut places = [None; SHARE_PLACES];
+    let mut shares = vec![None; SHARE_PLACES];
     let mut free = SHARE_PLACES;
     loop {
         for turn in &mut turns {
@@ -40,11 +40,12 @@ pub fn table(members: &[Member<'_>]) -> Shares {
                 continue;
             }
             turn.credit -= heaviest;
-            let place = turn.next(&places);
-            places[place] = Some(turn.index);
+            let place = turn.next(&shares);
+            shares[place] = Some(turn.index);
             free -= 1;
             if free == 0 {
-                return places.map(|index| index.unwrap_or(u16::MAX));
+                let shares: Box<[u16]> = shares.into_iter().flatten().collect();
+                return shares.try_into().expect("every place has somebody");
             }
         }
     }
@@ -91,11 +92,11 @@ impl<'a> Turn<'a> {
     }
 
     /// The first free place from where it is. There is one.
-    fn next(&mut self, places: &[Option<u16>; SHARE_PLACES]) -> usize {
+    fn next(&mut self, shares: &[Option<u16>]) -> usize {
         loop {
             let place = self.wants;
             self.wants = (place + self.skip) % SHARE_PLACES;
-            if places[place].is_none() {
+            if shares[place].is_none() {
                 return place;
             }
         }

@@ -160,7 +160,7 @@ impl Wire {
     fn reset(&self, key: &FlowKey, flow: &Flow) -> io::Result<()> {
         let client = IpAddr::from(key.client);
         let socket = if client.is_ipv4() { &self.v4 } else { &self.v6 };
-        let socket = socket.as_ref().map_err(|error| error.kind())?;
+        let socket = socket.as_ref().map_err(io::Error::kind)?;
         let to = SocketAddr::new(client, 0).into();
         socket.send_to(&packet(key, flow), &to)?;
         Ok(())

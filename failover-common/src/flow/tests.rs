@@ -99,8 +99,8 @@ fn flows_spread() {
         protocol: TCP,
         ..FlowKey::zeroed()
     };
-    let mut first = [0_u32; SHARE_PLACES];
-    let mut steps = [0_u32; SHARE_PLACES];
+    let mut first = vec![0_u32; SHARE_PLACES];
+    let mut steps = vec![0_u32; SHARE_PLACES];
     for port in (1024..=u16::MAX).take(PORTS) {
         key.client_port = Be16::new(port);
         let (place, step) = key.places();

@@ -88,12 +88,11 @@ impl<'a> Draft<'a> {
                 }
             },
             (Protocol::Tcp, Some(written)) => Ok(*written.get_ref()),
-            (Protocol::Udp, None) => Ok(OnFailure::Forward),
             // Where flows are known anyway, the client need not learn it from a stranger.
             (Protocol::Tcp, None) if service.shares() || service.failback == Failback::Drain => {
                 Ok(OnFailure::Reset)
             }
-            (Protocol::Tcp, None) => Ok(OnFailure::Forward),
+            (Protocol::Tcp | Protocol::Udp, None) => Ok(OnFailure::Forward),
         }
     }
 }

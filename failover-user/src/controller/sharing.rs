@@ -37,8 +37,7 @@ impl Controller {
                     weight: listed.weight,
                 })
                 .collect();
-            let table = Box::new(maglev::table(&members));
-            self.desired.shares.insert(row, table);
+            self.desired.shares.insert(row, maglev::table(&members));
         }
     }
 

@@ -115,7 +115,8 @@ fn only_the_difference_is_written() {
         ],
     );
     let mut shared = state(1..2);
-    shared.shares.insert(4, Box::new([1; SHARE_PLACES]));
+    let ones = vec![1; SHARE_PLACES].into_boxed_slice();
+    shared.shares.insert(4, ones.try_into().unwrap());
     check(
         "a table, before the service",
         &State::default(),

@@ -47,7 +47,8 @@ fn check_balance(description: &str, count: usize, weights: &[u8], tolerance: f64
             .iter()
             .filter(|index| u32::from(**index) == member.index);
         let places = u32::try_from(places.count()).unwrap();
-        let wanted = SHARE_PLACES as f64 * f64::from(member.weight) / f64::from(sum);
+        let all = u32::try_from(SHARE_PLACES).unwrap();
+        let wanted = f64::from(all) * f64::from(member.weight) / f64::from(sum);
         let off = (f64::from(places) - wanted).abs() / wanted;
         assert!(
             off <= tolerance,
@@ -93,7 +94,8 @@ fn the_flows_of_a_dead_backend_alone_move() {
                 assert_eq!(before, after, "a flow of {count} moved");
             }
         }
-        let even = f64::from(lost) / (count - 1) as f64;
+        let others = u32::try_from(count - 1).unwrap();
+        let even = f64::from(lost) / f64::from(others);
         assert_eq!(gained.len(), count - 1, "all of {count} take some");
         for (index, gained) in gained {
             let share = f64::from(gained) / even;
@@ -118,7 +120,7 @@ fn few_flows_move_when_a_backend_is_taken_out() {
             left.remove(leaves);
             let after = table(&left);
             let (mut survived, mut moved) = (0_u32, 0_u32);
-            for (was, is) in before.iter().zip(&after) {
+            for (was, is) in before.iter().zip(after.iter()) {
                 if usize::from(*was) != leaves {
                     survived += 1;
                     moved += u32::from(was != is);
@@ -155,9 +157,11 @@ proptest! {
         let here = members(&names, &weights);
         let mut there = here.clone();
         there.rotate_left(turn % weights.len());
-        there.iter_mut().for_each(|member| member.index += offset);
+        for member in &mut there {
+            member.index += offset;
+        }
         let (here, there) = (table(&here), table(&there));
-        for (a, b) in here.iter().zip(&there) {
+        for (a, b) in here.iter().zip(there.iter()) {
             prop_assert_eq!(u32::from(*a) + offset, u32::from(*b));
         }
     }

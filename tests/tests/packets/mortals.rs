@@ -151,7 +151,7 @@ const OFFERS: [Offer; 17] = [
 ];
 
 /// The table of [`SHARED`].
-pub(crate) fn table(family: Family) -> Shares {
+pub(crate) fn table(family: Family) -> Box<Shares> {
     let names = ["a", "b", "c"];
     let members: Vec<Member<'_>> = SHARED
         .backends

@@ -86,8 +86,8 @@ struct Pieces {
 /// What `bpf(2)` takes for it (linux/bpf.h, `union bpf_attr`, `batch`).
 #[repr(C)]
 struct Batch {
-    in_batch: u64,
-    out_batch: u64,
+    from: u64,
+    next: u64,
     keys: u64,
     values: u64,
     count: u32,
@@ -129,8 +129,8 @@ impl Pieces {
         let begin = self.next;
         let mut next = 0_u32;
         let mut batch = Batch {
-            in_batch: begin.as_ref().map_or(0, |begin| address(begin)),
-            out_batch: address(&raw mut next),
+            from: begin.as_ref().map_or(0, |begin| address(begin)),
+            next: address(&raw mut next),
             keys: address(self.keys.as_mut_ptr()),
             values: address(self.flows.as_mut_ptr()),
             count: PIECE,

@@ -26,8 +26,10 @@ pub(super) fn rows() -> Vec<Row> {
         .flat_map(|family| {
             [
                 stays(family),
+                after_the_failback(family),
                 unknown(family),
                 of_the_dead(family),
+                seen_and_told(family),
                 by_policy(family),
                 other_ways(family),
                 shared(family),
@@ -132,11 +134,6 @@ fn stays(family: Family) -> Vec<Row> {
     let drained = || held(scene, FIRST, Hold::Drained);
     let damped = || held(scene, FIRST, Hold::Damped);
     let away = || held(scene, FIRST, Hold::LinkDown);
-    // Connected with the standby, while the primary is away; then it is back.
-    let on_standby = || {
-        let connected = then(vec![away()], connected(scene));
-        then(connected, vec![well(scene, FIRST)])
-    };
     let done = |flags| then(connected(scene), vec![went(&segment(scene, flags))]);
     let syn = &scene.syn;
     let data = &data(scene);
@@ -214,14 +211,6 @@ fn stays(family: Family) -> Vec<Row> {
             data,
             FIRST,
         ),
-        goes_to("after the failback", scene, on_standby(), data, SECOND),
-        goes_to(
-            "a new one after the failback",
-            &scene.clone().by(40_001),
-            on_standby(),
-            &scene.clone().by(40_001).syn,
-            FIRST,
-        ),
         goes_to(
             "nobody else is eligible",
             scene,
@@ -230,6 +219,27 @@ fn stays(family: Family) -> Vec<Row> {
                 vec![away(), held(scene, SECOND, Hold::CheckFailed)],
             ),
             data,
+            FIRST,
+        ),
+    ]
+}
+
+/// The primary is back, and serves.
+fn after_the_failback(family: Family) -> Vec<Row> {
+    let scene = &Scene::new(family, RESET);
+    // Connected with the standby, while the primary is away; then it is back.
+    let on_standby = || {
+        let away = held(scene, FIRST, Hold::LinkDown);
+        [vec![away], connected(scene), vec![well(scene, FIRST)]].concat()
+    };
+    let data = &data(scene);
+    vec![
+        goes_to("after the failback", scene, on_standby(), data, SECOND),
+        goes_to(
+            "a new one after the failback",
+            &scene.clone().by(40_001),
+            on_standby(),
+            &scene.clone().by(40_001).syn,
             FIRST,
         ),
     ]
@@ -328,6 +338,14 @@ fn of_the_dead(family: Family) -> Vec<Row> {
             ends(&what, scene, after(hold), &plain, Verdict::FlowReset)
         }),
     );
+    rows
+}
+
+/// The packet that sees the death, and those that come after one was told.
+fn seen_and_told(family: Family) -> Vec<Row> {
+    let scene = &Scene::new(family, RESET);
+    let plain = data(scene);
+    let mut rows = Vec::new();
     // The lease is over, and this packet is the first to see it.
     let mut earlier = connected(scene);
     earlier.push(Earlier::Entry(Entry::dead(FIRST, family)));
@@ -348,7 +366,8 @@ fn of_the_dead(family: Family) -> Vec<Row> {
         ..goes_to("dead: a SYN sees it", scene, earlier, &scene.syn, SECOND)
     });
     // Told once, it is told again, until the client begins anew.
-    let mut told = after(Hold::CheckFailed);
+    let mut told = connected(scene);
+    told.push(held(scene, FIRST, Hold::CheckFailed));
     told.push(Earlier::Frame(FRONT, plain.bytes(), Verdict::FlowReset));
     rows.push(ends(
         "dead: more data",
