@@ -14,6 +14,7 @@ mod decap;
 mod event;
 mod flow;
 mod fragment;
+mod hint;
 mod lease;
 mod pair;
 mod service;
@@ -32,6 +33,7 @@ pub use flow::{
     Shares, TRIES, next_place,
 };
 pub use fragment::{Fragment, FragmentKey};
+pub use hint::{HINTS, Hint, hint_place};
 pub use lease::{HEARTBEAT_PORT, HeartbeatKind, Live, Pulse, Signal, slot};
 pub use pair::{Pair, REFUSED, STRIKE_WINDOW, SYNS, SYNS_TIME, Strikes, UNANSWERED, UNREACHABLE};
 pub use service::{

@@ -56,7 +56,7 @@ impl TableKey for ServiceKey {}
 impl TableKey for ReverseKey {}
 
 /// One place: 0 is empty; else the number of the slot plus one below, and above it the
-/// upper half of the key's hash.
+/// tag of the key's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(pub u64);
 
@@ -70,7 +70,7 @@ impl Place {
     #[inline(always)]
     #[must_use]
     pub const fn of(hash: u64, slot: u32) -> Self {
-        Self(hash & !(u32::MAX as u64) | (slot + 1) as u64)
+        Self(tag(hash) << 32 | (slot + 1) as u64)
     }
 
     /// The slot. Of [`EMPTY`](Self::EMPTY) and [`REMOVED`](Self::REMOVED) one that no table
@@ -84,20 +84,26 @@ impl Place {
 
     #[inline(always)]
     const fn may_be(self, hash: u64) -> bool {
-        self.0 >> 32 == hash >> 32
+        self.0 >> 32 == tag(hash)
     }
 }
 
 /// The hash of a key. Who sends packets chooses what is looked up, not what is in the
-/// table: it needs no secret.
+/// table: it needs no secret. Good are its upper bits only, and that it takes one
+/// multiplication's time.
 #[inline(always)]
 #[must_use]
 pub const fn hash([a, b, c]: [u64; 3]) -> u64 {
     // Odd numbers without a pattern: fractions of the golden ratio and of square roots.
-    let sum = a.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    a.wrapping_mul(0x9e37_79b9_7f4a_7c15)
         ^ b.wrapping_mul(0x6a09_e667_f3bc_c909)
-        ^ c.wrapping_mul(0xbb67_ae85_84ca_a73b);
-    (sum ^ (sum >> 29)).wrapping_mul(0x3c6e_f372_fe94_f82b)
+        ^ c.wrapping_mul(0xbb67_ae85_84ca_a73b)
+}
+
+/// What tells keys in one place apart: as far down as the bits are good.
+#[inline(always)]
+const fn tag(hash: u64) -> u64 {
+    hash >> 15 & u32::MAX as u64
 }
 
 /// The place where a key with this hash is looked for first, in a table of 2^`bits`.
@@ -105,8 +111,13 @@ pub const fn hash([a, b, c]: [u64; 3]) -> u64 {
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "so many bits are left")]
 pub const fn first_place(hash: u64, bits: u32) -> u32 {
-    // The upper half tells keys in one place apart; these bits are of both.
-    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits)) as u32
+    (hash >> (64 - bits)) as u32
+}
+
+/// Word by word: the compiler would call a function that compares bytes.
+#[inline(always)]
+const fn is_same(one: [u64; 3], other: [u64; 3]) -> bool {
+    (one[0] ^ other[0]) | (one[1] ^ other[1]) | (one[2] ^ other[2]) == 0
 }
 
 /// Looks a key of these words up in a table of 2^`bits` places. `place` and `slot` read what is at an
@@ -129,7 +140,7 @@ pub fn find<'a, K: TableKey + 'a, V: 'a>(
         }
         if place.may_be(hash)
             && let Some(slot) = slot(place.slot())
-            && slot.key.words() == words
+            && is_same(slot.key.words(), words)
         {
             return place.slot();
         }
@@ -158,7 +169,7 @@ pub fn find_soon<'a, K: TableKey + 'a, V: 'a>(
     }
     if at.may_be(hash)
         && let Some(found) = slot(at.slot())
-        && found.key.words() == words
+        && is_same(found.key.words(), words)
     {
         return Some(&found.value);
     }

@@ -33,6 +33,10 @@ pub(crate) static REVERSE: Array<Slot<ReverseKey, Reverse>, REVERSE_SLOTS, MAPPE
 #[btf_map]
 pub(crate) static REVERSE_PLACES: Array<u64, { places(REVERSE_BITS) }, MAPPED> = Array::new();
 
+/// What the tables may hold of an address; see [`HINTS`](failover_common::HINTS).
+#[btf_map]
+pub(crate) static HINTS: Array<[u8; failover_common::HINTS], 1, MAPPED> = Array::new();
+
 #[btf_map]
 pub(crate) static BACKENDS: Array<Backend, MAX_BACKENDS, MAPPED> = Array::new();
 

@@ -1,12 +1,12 @@
 //! Stage 2: which service a packet is for, or whose answer it is.
 
 use failover_common::{
-    Address, Be16, REVERSE_BITS, Reverse, SERVICE_BITS, Service, ServiceKey, TableKey as _, find,
-    find_soon,
+    Address, Be16, Hint, REVERSE_BITS, Reverse, ReverseKey, SERVICE_BITS, Service, ServiceKey,
+    Slot, TableKey as _, find, find_soon, hint_place,
 };
 use failover_ebpf::parse::Packet;
 
-use crate::maps::{REVERSE, REVERSE_PLACES, SERVICE_PLACES, SERVICES};
+use crate::maps::{HINTS, REVERSE, REVERSE_PLACES, SERVICE_PLACES, SERVICES};
 
 /// What the maps know about a packet.
 pub(crate) enum Match {
@@ -30,36 +30,65 @@ pub(crate) fn look_up(packet: &Packet) -> Option<Match> {
 pub(crate) fn look_up_soon(packet: &Packet) -> Option<Match> {
     let service = |port| {
         let words = key(packet.destination, port, packet.protocol);
-        let slot = |index| SERVICES.get(index);
-        find_soon(words, SERVICE_BITS, service_place, slot, service_slot_of)
+        find_soon(
+            words,
+            SERVICE_BITS,
+            service_place,
+            service_at,
+            service_slot_of,
+        )
     };
-    if let Some(service) = service(packet.destination_port) {
+    let there = hints(&packet.destination);
+    if Hint::Service.is_in(there)
+        && let Some(service) = service(packet.destination_port)
+    {
         return Some(Match::Service(service));
     }
-    if let Some(service) = service(Be16::ZERO) {
+    if Hint::EveryService.is_in(there)
+        && let Some(service) = service(Be16::ZERO)
+    {
         return Some(Match::Service(service));
     }
     let reverse = |port| {
         let words = key(packet.source, port, packet.protocol);
-        let slot = |index| REVERSE.get(index);
-        find_soon(words, REVERSE_BITS, reverse_place, slot, reverse_slot_of)
+        find_soon(
+            words,
+            REVERSE_BITS,
+            reverse_place,
+            reverse_at,
+            reverse_slot_of,
+        )
     };
-    reverse(packet.source_port)
-        .or_else(|| reverse(Be16::ZERO))
-        .map(Match::Answer)
+    let there = hints(&packet.source);
+    if Hint::Reverse.is_in(there)
+        && let Some(reverse) = reverse(packet.source_port)
+    {
+        return Some(Match::Answer(reverse));
+    }
+    if !Hint::EveryReverse.is_in(there) {
+        return None;
+    }
+    reverse(Be16::ZERO).map(Match::Answer)
 }
 
-/// The words of a [`ServiceKey`], and of a [`ReverseKey`](failover_common::ReverseKey), which
+/// What the tables may hold of an address.
+#[inline(always)]
+fn hints(address: &Address) -> u8 {
+    let Some(hints) = HINTS.get_ptr(0) else {
+        return 0;
+    };
+    let place = hint_place(address) as usize % failover_common::HINTS;
+    // SAFETY: entries of an array map live as long as the map, which has so many bytes.
+    unsafe { hints.cast::<u8>().add(place).read_volatile() }
+}
+
+/// The words of a [`ServiceKey`], and of a [`ReverseKey`](ReverseKey), which
 /// are laid out alike.
 #[inline(always)]
 fn key(address: Address, port: Be16, protocol: u8) -> [u64; 3] {
-    let key = ServiceKey {
-        address,
-        port,
-        protocol,
-        reserved: [0; 5],
-    };
-    key.words()
+    let ([a, b], [p, q]) = (address.words(), port.0);
+    // Made in a register: from memory, the single bytes would not be there yet.
+    [a, b, u64::from_ne_bytes([p, q, protocol, 0, 0, 0, 0, 0])]
 }
 
 /// The service at an address: of this port, else of every port.
@@ -88,12 +117,12 @@ pub(crate) fn addressee(address: Address, port: Be16, protocol: u8) -> Option<&'
 
 #[inline(always)]
 fn service(words: [u64; 3]) -> Option<&'static Service> {
-    SERVICES.get(service_slot_of(words)).map(|slot| &slot.value)
+    service_at(service_slot_of(words)).map(|slot| &slot.value)
 }
 
 #[inline(always)]
 fn reverse(words: [u64; 3]) -> Option<&'static Reverse> {
-    REVERSE.get(reverse_slot_of(words)).map(|slot| &slot.value)
+    reverse_at(reverse_slot_of(words)).map(|slot| &slot.value)
 }
 
 #[inline(always)]
@@ -110,32 +139,39 @@ fn reverse_slot_of([a, b, c]: [u64; 3]) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn service_slot(a: u64, b: u64, c: u64) -> u32 {
-    find([a, b, c], SERVICE_BITS, service_place, |index| {
-        SERVICES.get(index)
-    })
+    find([a, b, c], SERVICE_BITS, service_place, service_at)
 }
 
 /// As [`service_slot`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn reverse_slot(a: u64, b: u64, c: u64) -> u32 {
-    find([a, b, c], REVERSE_BITS, reverse_place, |index| {
-        REVERSE.get(index)
-    })
+    find([a, b, c], REVERSE_BITS, reverse_place, reverse_at)
 }
 
 #[inline(always)]
 fn service_place(index: u32) -> Option<u64> {
-    // SAFETY: entries of an array map live as long as the map; one aligned word.
-    SERVICE_PLACES
-        .get_ptr(index)
-        .map(|at| unsafe { at.read_volatile() })
+    let place = SERVICE_PLACES.get_ptr(index)?;
+    // SAFETY: entries of an array map live as long as the map; one aligned word that the
+    // agent may change.
+    Some(unsafe { place.read_volatile() })
 }
 
 #[inline(always)]
 fn reverse_place(index: u32) -> Option<u64> {
+    let place = REVERSE_PLACES.get_ptr(index)?;
     // SAFETY: as above.
-    REVERSE_PLACES
-        .get_ptr(index)
-        .map(|at| unsafe { at.read_volatile() })
+    Some(unsafe { place.read_volatile() })
+}
+
+/// A slot does not change while a place names it.
+#[inline(always)]
+fn service_at(index: u32) -> Option<&'static Slot<ServiceKey, Service>> {
+    SERVICES.get(index)
+}
+
+/// As [`service_at`].
+#[inline(always)]
+fn reverse_at(index: u32) -> Option<&'static Slot<ReverseKey, Reverse>> {
+    REVERSE.get(index)
 }

@@ -18,6 +18,7 @@ pub mod decap;
 mod entries;
 mod epoch;
 mod flows;
+mod hints;
 mod mapped;
 mod maps;
 mod pins;
@@ -54,7 +55,10 @@ pub use self::{
     table::View,
 };
 
-use self::table::{Size, Table};
+use self::{
+    hints::Hints,
+    table::{Size, Table},
+};
 use self::{
     maps::failed,
     pins::{
@@ -287,9 +291,17 @@ impl Kernel {
     ///
     /// A map cannot be opened or read.
     pub fn maps(&mut self) -> Result<(KernelMaps, State), KernelError> {
+        let services = self.table("SERVICES", "SERVICE_PLACES", SERVICES)?;
+        let reverse = self.table("REVERSE", "REVERSE_PLACES", REVERSE)?;
+        let hints = Hints::open(
+            take_data(&mut self.ebpf, "HINTS")?,
+            services.iter().map(|(key, _)| key),
+            reverse.iter().map(|(key, _)| key),
+        )?;
         let maps = KernelMaps {
-            services: self.table("SERVICES", "SERVICE_PLACES", SERVICES)?,
-            reverse: self.table("REVERSE", "REVERSE_PLACES", REVERSE)?,
+            services,
+            reverse,
+            hints,
             shares: take(&mut self.ebpf, "SHARES")?,
             entries: Entries::new(take_data(&mut self.ebpf, "BACKENDS")?)?,
         };

@@ -9,6 +9,7 @@ use failover_common::{
 use super::{
     super::{MapError, Maps, State},
     Entries, chain,
+    hints::Hints,
     table::{Table, View},
 };
 
@@ -16,6 +17,7 @@ use super::{
 pub struct KernelMaps {
     pub(super) services: Table<ServiceKey, Service>,
     pub(super) reverse: Table<ReverseKey, Reverse>,
+    pub(super) hints: Hints,
     pub(super) shares: Array<MapData, Shares>,
     pub(super) entries: Entries,
 }
@@ -66,11 +68,21 @@ impl Maps for KernelMaps {
     }
 
     fn set_service(&mut self, key: &ServiceKey, service: &Service) -> Result<(), MapError> {
-        self.services.set(key, service)
+        let is_new = !self.services.has(key);
+        if is_new {
+            self.hints.add_service(key);
+        }
+        let set = self.services.set(key, service);
+        if is_new && set.is_err() {
+            self.hints.remove_service(key);
+        }
+        set
     }
 
     fn remove_service(&mut self, key: &ServiceKey) {
-        self.services.remove(key);
+        if self.services.remove(key) {
+            self.hints.remove_service(key);
+        }
     }
 
     fn set_shares(&mut self, row: u32, table: &Shares) -> Result<(), MapError> {
@@ -80,11 +92,21 @@ impl Maps for KernelMaps {
     }
 
     fn set_reverse(&mut self, key: &ReverseKey, reverse: &Reverse) -> Result<(), MapError> {
-        self.reverse.set(key, reverse)
+        let is_new = !self.reverse.has(key);
+        if is_new {
+            self.hints.add_reverse(key);
+        }
+        let set = self.reverse.set(key, reverse);
+        if is_new && set.is_err() {
+            self.hints.remove_reverse(key);
+        }
+        set
     }
 
     fn remove_reverse(&mut self, key: &ReverseKey) {
-        self.reverse.remove(key);
+        if self.reverse.remove(key) {
+            self.hints.remove_reverse(key);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use aya::maps::MapInfo;
 use failover_common::{
-    Backend, BackendCounters, Counter, FLOWS_PER_NEW, Flow, FlowKey, LAYOUT, MAX_BACKENDS,
+    Backend, BackendCounters, Counter, FLOWS_PER_NEW, Flow, FlowKey, HINTS, LAYOUT, MAX_BACKENDS,
     MAX_PAIRS, MAX_SYNS, Pair, Place, REVERSE_BITS, REVERSE_SLOTS, Reverse, ReverseKey,
     SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Shares, Slot, Syn, Verdict, places,
 };
@@ -36,7 +36,7 @@ impl Sizes {
 }
 
 /// The maps that outlive the agent.
-pub(super) const PINNED_MAPS: [&str; 13] = [
+pub(super) const PINNED_MAPS: [&str; 14] = [
     "FLOWS",
     "NEW_FLOWS",
     "SHARES",
@@ -47,6 +47,7 @@ pub(super) const PINNED_MAPS: [&str; 13] = [
     "SYN_BACKENDS",
     "REVERSE",
     "REVERSE_PLACES",
+    "HINTS",
     "BACKENDS",
     "VERDICTS",
     "BACKEND_COUNTERS",
@@ -134,6 +135,7 @@ pub(super) fn discard_incompatible(maps: &Path, sizes: Sizes) -> Result<(), Kern
             "SERVICES" => (4, size_of::<Slot<ServiceKey, Service>>(), SERVICE_SLOTS),
             "SERVICE_PLACES" => (4, size_of::<Place>(), places(SERVICE_BITS)),
             "REVERSE" => (4, size_of::<Slot<ReverseKey, Reverse>>(), REVERSE_SLOTS),
+            "HINTS" => (4, HINTS, 1),
             "REVERSE_PLACES" => (4, size_of::<Place>(), places(REVERSE_BITS)),
             "FLOWS" | "NEW_FLOWS" => (
                 size_of::<FlowKey>(),

@@ -156,10 +156,15 @@ where
         Ok(())
     }
 
-    /// Removes what is under `key`.
-    pub(super) fn remove(&mut self, key: &K) {
+    /// Whether something is under `key`.
+    pub(super) fn has(&self, key: &K) -> bool {
+        self.known.contains_key(key)
+    }
+
+    /// Removes what is under `key`; returns whether anything was.
+    pub(super) fn remove(&mut self, key: &K) -> bool {
         let Some((place, slot)) = self.known.remove(key) else {
-            return;
+            return false;
         };
         self.resting.push(slot);
         let next = self.view.place(place + 1);
@@ -175,6 +180,7 @@ where
         if is_last {
             self.tidy(place);
         }
+        true
     }
 
     /// Nothing that was removed before `end`, which is empty, needs to be gone past.
