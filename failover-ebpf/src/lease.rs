@@ -109,45 +109,24 @@ pub(crate) fn latch(index: u32, now: u64, signal: Signal, pair: u32) {
     });
 }
 
-/// What `select` asks about a backend that is held.
-pub(crate) struct Death {
-    /// It was held later than another one, or that does not exist.
-    pub(crate) is_later: bool,
-    /// It has expired, and no packet has gone past it since it is held.
-    pub(crate) is_new: bool,
-}
-
-/// Compares the backend at `index` with the one at `other`.
+/// When a backend was held last.
 #[inline(always)]
-pub(crate) fn death(index: u32, other: u32) -> Death {
-    let bits = compare(index, other);
-    Death {
-        is_later: bits & 1 != 0,
-        is_new: bits & 2 != 0,
-    }
+pub(crate) fn held_at(backend: *const Backend) -> u64 {
+    // SAFETY: entries of an array map live as long as the map; others change this word
+    // behind our back, hence volatile.
+    unsafe { (&raw const (*backend).held_at).read_volatile() }
 }
 
-/// A global function, as [`judge`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn compare(index: u32, other: u32) -> u32 {
+/// Whether the backend at `index` has expired, and no packet has gone past it since it is
+/// held.
+#[inline(always)]
+pub(crate) fn is_newly_dead(index: u32) -> bool {
     let Some(backend) = BACKENDS.get_ptr(index) else {
-        return 0;
+        return false;
     };
-    // SAFETY: entries of an array map live as long as the map; others change these
-    // words behind our back, hence volatile.
-    let (held_at, passed_at) = unsafe {
-        (
-            (&raw const (*backend).held_at).read_volatile(),
-            (&raw const (*backend).passed_at).read_volatile(),
-        )
-    };
-    let is_later = BACKENDS.get_ptr(other).is_none_or(|other| {
-        // SAFETY: as above.
-        held_at > unsafe { (&raw const (*other).held_at).read_volatile() }
-    });
-    let expired = live(backend).holds() & Hold::Expired as u64 != 0;
-    u32::from(is_later) | u32::from(expired && held_at > passed_at) << 1
+    // SAFETY: as in `held_at`.
+    let passed_at = unsafe { (&raw const (*backend).passed_at).read_volatile() };
+    live(backend).holds() & Hold::Expired as u64 != 0 && held_at(backend) > passed_at
 }
 
 /// Notes that a packet went past a dead backend, and tells the agent of the
@@ -160,7 +139,7 @@ pub(crate) fn passed(index: u32) {
 /// As [`passed`], if the backend is dead and nothing has gone past it yet.
 #[inline(always)]
 pub(crate) fn passed_if_new(index: u32) {
-    if death(index, u32::MAX).is_new {
+    if is_newly_dead(index) {
         note_passed(index);
     }
 }

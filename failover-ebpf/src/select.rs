@@ -141,22 +141,18 @@ extern "C" fn current(service: *const Service) -> u64 {
     }
     // SAFETY: the verifier has made sure that a whole `Service` can be read there.
     let service = unsafe { &*service };
-    let mut last = NONE;
     for (position, entry) in service.backends.iter().enumerate() {
         if position >= usize::from(service.len) {
             break;
         }
-        let Some(backend) = BACKENDS.get_ptr(entry.index) else {
-            continue;
-        };
-        if live(backend).holds() == 0 {
+        if BACKENDS
+            .get_ptr(entry.index)
+            .is_some_and(|backend| live(backend).holds() == 0)
+        {
             return pack(entry);
         }
-        if lease::death(entry.index, unpack(last).0).is_later {
-            last = pack(entry);
-        }
     }
-    last
+    held_last(service)
 }
 
 /// A backend of a service.
@@ -224,7 +220,6 @@ extern "C" fn next(service: *const Service, counted: u32) -> u64 {
     // SAFETY: the verifier has made sure that a whole `Service` can be read there.
     let service = unsafe { &*service };
     let counted = counted != 0;
-    let mut last = NONE;
     // A backend that no packet has gone past since it is held.
     let mut newly_dead = u32::MAX;
     for (position, entry) in service.backends.iter().enumerate() {
@@ -237,12 +232,34 @@ extern "C" fn next(service: *const Service, counted: u32) -> u64 {
             }
             return pack(entry);
         }
-        let death = lease::death(entry.index, unpack(last).0);
-        if death.is_new {
+        if lease::is_newly_dead(entry.index) {
             newly_dead = entry.index;
         }
-        if death.is_later {
-            last = pack(entry);
+    }
+    held_last(service)
+}
+
+/// The backend that was held last: where none may serve, it keeps the service. A global
+/// function, as [`next`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn held_last(service: *const Service) -> u64 {
+    if service.is_null() {
+        return NONE;
+    }
+    // SAFETY: the verifier has made sure that a whole `Service` can be read there.
+    let service = unsafe { &*service };
+    let (mut last, mut last_at) = (NONE, 0);
+    for (position, entry) in service.backends.iter().enumerate() {
+        if position >= usize::from(service.len) {
+            break;
+        }
+        let Some(backend) = BACKENDS.get_ptr(entry.index) else {
+            continue;
+        };
+        let held_at = lease::held_at(backend);
+        if last == NONE || held_at > last_at {
+            (last, last_at) = (pack(entry), held_at);
         }
     }
     last

@@ -58,7 +58,7 @@ extern "C" fn look(service: *const Service, row: u32, places: u64, what: u32) ->
                 }
                 return Packed::of(&backend);
             }
-            if lease::death(index, u32::MAX).is_new {
+            if lease::is_newly_dead(index) {
                 newly_dead = index;
             }
         }

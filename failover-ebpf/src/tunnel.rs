@@ -71,7 +71,7 @@ pub(crate) fn send(xdp: *mut xdp_md) -> Verdict {
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn forward(xdp: *mut xdp_md) -> Verdict {
     let context = &mut Context::new(XdpContext::new(xdp));
     match encapsulate(context) {
