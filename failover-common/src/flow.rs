@@ -107,8 +107,10 @@ pub struct Flow {
     pub state: u8,
     /// 1: `acknowledgment` is known.
     pub acknowledged: u8,
+    /// Our port towards the backend (`fullnat`); 0: there is none.
+    pub nat_port: Be16,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 4],
 }
 
 const _: () = assert!(size_of::<Flow>() == 24);

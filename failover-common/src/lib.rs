@@ -16,6 +16,7 @@ mod flow;
 mod fragment;
 mod hint;
 mod lease;
+mod nat;
 mod pair;
 mod service;
 mod stage;
@@ -35,6 +36,9 @@ pub use flow::{
 pub use fragment::{Fragment, FragmentKey};
 pub use hint::{HINTS, Hint, hint_place};
 pub use lease::{HEARTBEAT_PORT, HeartbeatKind, Live, Pulse, Signal, slot};
+pub use nat::{
+    NAT_LOCKS, NAT_PORT, NAT_PORTS, NAT_QUIET, NAT_TRIES, NatFlow, NatKey, NatPorts, is_nat_port,
+};
 pub use pair::{Pair, REFUSED, STRIKE_WINDOW, SYNS, SYNS_TIME, Strikes, UNANSWERED, UNREACHABLE};
 pub use service::{
     Forward, GUE_PORT, MAX_BACKENDS_PER_SERVICE, Reverse, ReverseKey, Service, ServiceBackend,
@@ -48,7 +52,7 @@ pub use verdict::{Action, Verdict};
 /// Version of the map layout. Raised by every change of a type in this crate
 /// or of what a field means: pinned maps of another layout are replaced, never
 /// read.
-pub const LAYOUT: u32 = 7;
+pub const LAYOUT: u32 = 8;
 
 /// Most backends an agent can hold: the size of the `BACKENDS` map.
 pub const MAX_BACKENDS: usize = 4096;

@@ -49,11 +49,14 @@ pub enum Forward {
     Ipip = 2,
     /// Put an IP and a UDP header in front (GUE, variant 1); as `Ipip` otherwise.
     Gue = 3,
+    /// Rewrite source and destination: the backend sees a connection of ours, and answers
+    /// us.
+    FullNat = 4,
 }
 
 impl Forward {
     /// Every way there is.
-    pub const ALL: [Self; 4] = [Self::Nat, Self::Dsr, Self::Ipip, Self::Gue];
+    pub const ALL: [Self; 5] = [Self::Nat, Self::Dsr, Self::Ipip, Self::Gue, Self::FullNat];
 
     /// The word for it in the configuration.
     #[must_use]
@@ -63,6 +66,7 @@ impl Forward {
             Self::Dsr => "dsr",
             Self::Ipip => "ipip",
             Self::Gue => "gue",
+            Self::FullNat => "fullnat",
         }
     }
 
@@ -70,7 +74,7 @@ impl Forward {
     #[inline(always)]
     #[must_use]
     pub const fn is_tunnel(forward: u8) -> bool {
-        forward >= Self::Ipip as u8
+        forward == Self::Ipip as u8 || forward == Self::Gue as u8
     }
 }
 
@@ -91,7 +95,8 @@ pub struct Service {
     pub switched: u8,
     /// 1: what clients' traffic shows of a backend's death counts (`nat`).
     pub passive: u8,
-    /// 1: which backend has which flow is remembered, and flows stay where they are.
+    /// 1: which backend has which flow is remembered, and flows stay where they are. Always
+    /// with `FullNat`.
     pub flows: u8,
     /// An [`OnFailure`](crate::OnFailure); of TCP only, and only with `flows`.
     pub on_failure: u8,

@@ -9,11 +9,13 @@ pub enum Stage {
     Tunnel = 1,
     /// For services that keep flows.
     Flows = 2,
+    /// For what goes to a backend as from us, and for its answers.
+    FullNat = 3,
 }
 
 impl Stage {
     /// Every stage, at the index that is its number.
-    pub const ALL: [Self; 3] = [Self::Detour, Self::Tunnel, Self::Flows];
+    pub const ALL: [Self; 4] = [Self::Detour, Self::Tunnel, Self::Flows, Self::FullNat];
 
     /// How many there are: the size of the `STAGES` map.
     pub const COUNT: usize = Self::ALL.len();
@@ -25,6 +27,7 @@ impl Stage {
             Self::Detour => "detour",
             Self::Tunnel => "tunnel",
             Self::Flows => "flows",
+            Self::FullNat => "fullnat",
         }
     }
 }

@@ -35,10 +35,10 @@ pub enum Verdict {
     /// agent is told.
     ClientUnresolved = 13,
     /// Dropped: the route to the client refuses it (`unreachable`, `blackhole`,
-    /// `prohibit`).
+    /// `prohibit`); with `fullnat` also: there is none, or this host does not forward.
     NoRoute = 14,
     /// Dropped: longer than the way to the client allows, and its sender allows
-    /// routers to fragment it, which we cannot.
+    /// routers to fragment it, which we cannot; or (`fullnat`) knows nothing of that way.
     TooBig = 15,
     /// Passed: from a backend, but this host does not forward on the interface
     /// it came in by: the kernel looks up no route then.
@@ -90,6 +90,11 @@ pub enum Verdict {
     FlowReset = 36,
     /// Dropped: the backend of its flow is dead (`on_failure`).
     FlowDropped = 37,
+    /// Dropped: a new flow (`fullnat`) found no free port of ours.
+    NoPort = 38,
+    /// Dropped: a fragment for a service with `fullnat`. From our address, those of several
+    /// clients could not be told apart.
+    FragmentDropped = 39,
 }
 
 /// What becomes of a packet with a verdict.
@@ -109,7 +114,7 @@ pub enum Action {
 
 impl Verdict {
     /// Every verdict, at the index that is its number.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::ForwardedTx,
         Self::ForwardedRedirect,
         Self::ReturnedTx,
@@ -148,6 +153,8 @@ impl Verdict {
         Self::StrayRedirect,
         Self::FlowReset,
         Self::FlowDropped,
+        Self::NoPort,
+        Self::FragmentDropped,
     ];
 
     /// How many there are: the size of the `VERDICTS` map.
@@ -193,7 +200,9 @@ impl Verdict {
             | Self::TooBig
             | Self::TunnelTooBig
             | Self::NoRoom
-            | Self::FlowDropped => Action::Drop,
+            | Self::FlowDropped
+            | Self::NoPort
+            | Self::FragmentDropped => Action::Drop,
         }
     }
 
@@ -239,6 +248,8 @@ impl Verdict {
             Self::StrayRedirect => "stray_redirect",
             Self::FlowReset => "flow_reset",
             Self::FlowDropped => "flow_dropped",
+            Self::NoPort => "no_port",
+            Self::FragmentDropped => "fragment_dropped",
         }
     }
 }

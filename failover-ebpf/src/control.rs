@@ -98,9 +98,11 @@ fn report() -> Option<&'static mut Report> {
     Some(unsafe { &mut *report })
 }
 
+/// With `fullnat` the backend has sent another packet than the one that is quoted.
 #[inline(always)]
 fn service_of(report: &Report) -> Option<&'static Service> {
     service::at(report.source, report.source_port, report.protocol)
+        .filter(|service| service.forward != Forward::FullNat as u8)
 }
 
 /// Of the packet from the VIP.

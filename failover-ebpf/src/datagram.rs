@@ -81,6 +81,9 @@ fn on_to_backend(context: &mut Context, found: &mut Extended) -> Result<Step, Ve
     if packet.has_expired() {
         return Ok(Step::Expired);
     }
+    if found.is_fragment && service.forward == Forward::FullNat as u8 {
+        return Err(Verdict::FragmentDropped);
+    }
     let choice = match first_went_to {
         Some(index) => select::known(index)?,
         None if service.flows != 0 => return flows::hand(context, packet, false, NOWHERE),

@@ -19,7 +19,7 @@ use crate::{
 #[inline(always)]
 pub(crate) fn take(xdp: *mut xdp_md, length: usize) -> Step {
     match walk(xdp, FIRST_WALK) {
-        step @ (Step::Done(_) | Step::Tunnel | Step::Flow) => step,
+        step @ (Step::Done(_) | Step::Tunnel | Step::Flow | Step::FullNat) => step,
         Step::Expired => Step::Done(expired(xdp)),
         step => match special(xdp, step, length) {
             Step::Expired => Step::Done(expired(xdp)),
@@ -43,7 +43,7 @@ fn special(xdp: *mut xdp_md, step: Step, length: usize) -> Step {
     let mut slot = rescue::NOWHERE;
     let mut rescued = false;
     match step {
-        Step::Done(_) | Step::Tunnel | Step::Flow | Step::Expired => return step,
+        Step::Done(_) | Step::Tunnel | Step::Flow | Step::FullNat | Step::Expired => return step,
         Step::Rare => match rare(xdp) {
             // The datagram that was quoted.
             Step::Undelivered => rescued = true,

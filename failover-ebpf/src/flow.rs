@@ -3,7 +3,7 @@
 //! is in `NEW_FLOWS` until its second packet, and in `FLOWS` from then on.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
-use failover_common::{Flow, FlowKey, FlowState, Segment};
+use failover_common::{Be16, Flow, FlowKey, FlowState, Segment};
 use failover_ebpf::{
     frame::Frame as _,
     parse::{ACK, Packet, TCP},
@@ -79,11 +79,22 @@ impl Known {
         unsafe { *self.entry = flow };
     }
 
-    /// It begins anew, with `backend`.
+    /// It begins anew, with `backend`, and with the port that it had if that is still free.
     #[inline(always)]
     pub(crate) fn begins_again(&self, backend: u32, said: &Said) {
+        let flow = Flow {
+            nat_port: self.flow.nat_port,
+            ..said.first(backend)
+        };
         // SAFETY: as in `find`.
-        unsafe { *self.entry = said.first(backend) };
+        unsafe { *self.entry = flow };
+    }
+
+    /// It has this port of ours towards its backend.
+    #[inline(always)]
+    pub(crate) fn has_port(&self, port: Be16) {
+        // SAFETY: as in `find`.
+        unsafe { (&raw mut (*self.entry).nat_port).write_volatile(port) };
     }
 
     /// Its backend is gone, and the client is told so.
@@ -153,7 +164,8 @@ impl Said {
             acknowledgment: [0; 4],
             state: FlowState::New as u8,
             acknowledged: 0,
-            reserved: [0; 6],
+            nat_port: Be16::ZERO,
+            reserved: [0; 4],
         })
     }
 
@@ -182,7 +194,7 @@ impl Said {
 /// `CLOCK_MONOTONIC` as of the last tick, some milliseconds late at most: cheap, and
 /// timeouts are in seconds.
 #[inline(always)]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: only reads a clock.
     unsafe { bpf_ktime_get_coarse_ns() }
 }

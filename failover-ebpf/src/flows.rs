@@ -17,7 +17,7 @@ use crate::{
     context::Context,
     datagram,
     flow::{self, Said},
-    lease,
+    fullnat, lease,
     maps::{self, VISIT},
     rescue::{self, NOWHERE},
     rewrite, select, service, share, transmit, tunnel,
@@ -261,6 +261,9 @@ fn forward(context: &mut Context, visit: &Visit) -> Result<Step, Verdict> {
     }
     if Forward::is_tunnel(service.forward) {
         return tunnel::hand(packet, visit.is_plain, choice.index, service.forward);
+    }
+    if service.forward == Forward::FullNat as u8 {
+        return fullnat::hand(packet, &choice, visit.is_stray);
     }
     let next_hop = transmit::to_backend(choice.backend)?;
     rewrite::to_backend(context, packet, service, &choice, &next_hop)?;

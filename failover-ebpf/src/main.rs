@@ -7,8 +7,9 @@
 //! ```
 //!
 //! `path` is that way, for nearly every packet; what is rare goes by a `detour`, what is for
-//! a service that keeps flows by `flows`, and what
-//! its backend gets inside another packet by a `tunnel`. Each of the four is a program:
+//! a service that keeps flows by `flows`, what
+//! its backend gets inside another packet by a `tunnel`, and what it gets as from us by
+//! `fullnat`. Each of the five is a program:
 //! the kernel gives each its own 512 bytes of stack, and verifies each by itself.
 //!
 //! `lease` decides who is alive, from heartbeats; `passive` adds what clients'
@@ -34,6 +35,7 @@ mod datagram;
 mod detour;
 mod flow;
 mod flows;
+mod fullnat;
 mod heartbeat;
 mod lease;
 mod maps;
@@ -69,6 +71,7 @@ pub fn failover(ctx: XdpContext) -> u32 {
         Ok(Step::Done(verdict)) | Err(verdict) => finish(&ctx, length, verdict),
         Ok(Step::Tunnel) => go(&ctx, length, Stage::Tunnel),
         Ok(Step::Flow) => go(&ctx, length, Stage::Flows),
+        Ok(Step::FullNat) => go(&ctx, length, Stage::FullNat),
         Ok(_) => go(&ctx, length, Stage::Detour),
     }
 }
@@ -82,6 +85,7 @@ pub fn detour(ctx: XdpContext) -> u32 {
         Step::Done(verdict) => finish(&ctx, length, verdict),
         Step::Tunnel => go(&ctx, length, Stage::Tunnel),
         Step::Flow => go(&ctx, length, Stage::Flows),
+        Step::FullNat => go(&ctx, length, Stage::FullNat),
         // There are no other detours from a detour.
         _ => finish(&ctx, length, Verdict::OtherProtocol),
     }
@@ -96,6 +100,7 @@ pub fn flows(ctx: XdpContext) -> u32 {
     match step {
         Step::Done(verdict) => finish(&ctx, length, verdict),
         Step::Tunnel => go(&ctx, length, Stage::Tunnel),
+        Step::FullNat => go(&ctx, length, Stage::FullNat),
         // It goes nowhere else.
         _ => finish(&ctx, length, Verdict::OtherProtocol),
     }
@@ -109,6 +114,14 @@ pub fn tunnel(ctx: XdpContext) -> u32 {
     finish(&ctx, length, tunnel::send(ctx.ctx))
 }
 
+/// The way of a packet that goes to its backend as from us, and of the answer.
+#[xdp(frags)]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
+pub fn fullnat(ctx: XdpContext) -> u32 {
+    let length = length(&ctx);
+    finish(&ctx, length, fullnat::send(ctx.ctx))
+}
+
 /// What a walk along the path came to.
 #[derive(Clone, Copy)]
 enum Step {
@@ -117,6 +130,8 @@ enum Step {
     Tunnel,
     /// For a service that keeps flows; it was [handed over](flows::hand).
     Flow,
+    /// With another source; it was [handed over](fullnat::hand), or is perhaps the answer.
+    FullNat,
     /// Neither TCP nor UDP, a fragment, or something in front of them.
     Rare,
     /// For a service, but the packet may go no further.

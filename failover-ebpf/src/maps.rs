@@ -9,13 +9,13 @@ use aya_ebpf::{
 };
 use failover_common::{
     Backend, BackendCounters, Counter, Flow, FlowKey, Fragment, FragmentKey, MAX_BACKENDS,
-    MAX_FRAGMENTS, MAX_PAIRS, MAX_SYNS, MAX_WAYS, News, Pair, REVERSE_BITS, REVERSE_SLOTS, Reverse,
-    ReverseKey, SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Shares, Slot, Stage, Syn,
-    Verdict, places,
+    MAX_FRAGMENTS, MAX_PAIRS, MAX_SYNS, MAX_WAYS, NatFlow, NatKey, News, Pair, REVERSE_BITS,
+    REVERSE_SLOTS, Reverse, ReverseKey, SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Shares,
+    Slot, Stage, Syn, Verdict, places,
 };
 use failover_ebpf::{extended::Extended, limit, quote::Report};
 
-use crate::{flows::Visit, lease::now, tunnel::Handed, way_back::WayBack};
+use crate::{flows::Visit, fullnat::Transit, lease::now, tunnel::Handed, way_back::WayBack};
 
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 
@@ -64,6 +64,15 @@ pub(crate) static FLOWS: LruHashMap<FlowKey, Flow, 1> = LruHashMap::new();
 #[btf_map]
 pub(crate) static NEW_FLOWS: LruHashMap<FlowKey, Flow, 1> = LruHashMap::new();
 
+/// Whose flow has which port of ours towards a backend (`fullnat`). As large as the agent
+/// says.
+#[btf_map]
+pub(crate) static NAT_FLOWS: LruHashMap<NatKey, NatFlow, 1> = LruHashMap::new();
+
+/// Not 0: somebody claims one of the ports that share the slot.
+#[btf_map]
+pub(crate) static NAT_LOCKS: Array<u64, { failover_common::NAT_LOCKS as usize }> = Array::new();
+
 /// Who serves together, by tier.
 #[btf_map]
 pub(crate) static SHARES: Array<Shares, 1> = Array::new();
@@ -107,6 +116,10 @@ pub(crate) static HANDED: PerCpuArray<Handed, 1> = PerCpuArray::new();
 /// The packet of a flow that is looked for.
 #[btf_map]
 pub(crate) static VISIT: PerCpuArray<Visit, 1> = PerCpuArray::new();
+
+/// The packet that goes to a backend as from us, or the answer.
+#[btf_map]
+pub(crate) static TRANSIT: PerCpuArray<Transit, 1> = PerCpuArray::new();
 
 /// The programs behind the entry; the agent puts them in before the entry is attached.
 #[btf_map]

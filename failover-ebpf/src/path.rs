@@ -7,7 +7,7 @@ use failover_ebpf::{
 };
 
 use crate::{
-    Step, context::Context, flows, heartbeat, maps, passive, rescue, rewrite, select,
+    Step, context::Context, flows, fullnat, heartbeat, maps, passive, rescue, rewrite, select,
     service::Match, transmit, tunnel,
 };
 
@@ -30,7 +30,10 @@ pub(crate) fn walk(
     if first_tcp && heartbeat::is_ours(packet.destination_port) {
         return Ok(Step::Heartbeat);
     }
-    match look_up(&packet).ok_or(Verdict::NoService)? {
+    let Some(found) = look_up(&packet) else {
+        return fullnat::arrives(&packet);
+    };
+    match found {
         Match::Service(service) => {
             if packet.has_expired() {
                 return Ok(Step::Expired);

@@ -115,14 +115,60 @@ fn translate(
         return Ok(());
     }
     store(context, packet.l4 + field.port, new.1.0)?;
+    checksum(context, packet, address.word(old.1.0, new.1.0))
+}
 
+/// Replaces both addresses and both ports of a packet that is no fragment, likewise.
+#[inline(always)]
+pub(crate) fn both_ends(
+    context: &mut Context,
+    packet: &Packet,
+    source: (Address, Be16),
+    destination: (Address, Be16),
+) -> Result<(), Verdict> {
+    let addresses = match packet.family {
+        Family::V4 => {
+            let difference = Difference::none()
+                .v4(packet.source.v4(), source.0.v4())
+                .v4(packet.destination.v4(), destination.0.v4());
+            hop::take_v4(
+                context,
+                packet.l3,
+                packet.hop_limit,
+                packet.protocol,
+                difference,
+            )
+            .ok_or(Verdict::Truncated)?;
+            let both = [source.0.v4(), destination.0.v4()];
+            store(context, packet.l3 + IPV4_SOURCE, both)?;
+            difference
+        }
+        Family::V6 => {
+            hop::take_v6(context, packet.l3, packet.hop_limit).ok_or(Verdict::Truncated)?;
+            let both = [source.0, destination.0];
+            store(context, packet.l3 + IPV6_SOURCE, both)?;
+            Difference::none()
+                .v6(packet.source, source.0)
+                .and(Difference::none().v6(packet.destination, destination.0))
+        }
+    };
+    store(context, packet.l4, [source.1.0, destination.1.0])?;
+    let ports = addresses
+        .word(packet.source_port.0, source.1.0)
+        .word(packet.destination_port.0, destination.1.0);
+    checksum(context, packet, ports)
+}
+
+/// Brings the checksum of TCP or UDP up to date for a change.
+#[inline(always)]
+fn checksum(context: &mut Context, packet: &Packet, change: Difference) -> Result<(), Verdict> {
     let at = packet.l4 + checksum_offset(packet.protocol);
     let checksum: [u8; 2] = context.load(at).ok_or(Verdict::Truncated)?;
     // RFC 768: zero means that the sender made no checksum.
     if packet.protocol == UDP && checksum == [0, 0] {
         return Ok(());
     }
-    let mut updated = address.word(old.1.0, new.1.0).apply(checksum);
+    let mut updated = change.apply(checksum);
     // RFC 768: a checksum that computes to zero is sent as all ones.
     if packet.protocol == UDP && updated == [0, 0] {
         updated = [0xff, 0xff];

@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use failover_common::{Be16, Forward, HeartbeatKind, OnFailure, ServiceKey};
+use failover_common::{Be16, FLOWS_PER_NEW, Forward, HeartbeatKind, OnFailure, ServiceKey};
 
 pub use self::{
     error::Error,
@@ -144,7 +144,10 @@ impl Service {
     /// Whether the data path remembers which backend has which flow.
     #[must_use]
     pub fn keeps_flows(&self) -> bool {
-        self.shares() || self.failback == Failback::Drain || self.on_failure != OnFailure::Forward
+        self.shares()
+            || self.failback == Failback::Drain
+            || self.on_failure != OnFailure::Forward
+            || self.forward == Forward::FullNat
     }
 
     /// The backends, by tier, the best first.
@@ -343,6 +346,17 @@ impl Config {
     pub fn flows(&self) -> u32 {
         let kept = self.services.iter().any(Service::keeps_flows);
         if kept { self.agent.flows } else { 0 }
+    }
+
+    /// Of them, flows with a port of the director's: new ones have one too.
+    #[must_use]
+    pub fn nat_flows(&self) -> u32 {
+        let mut forwards = self.services.iter().map(|service| service.forward);
+        if forwards.any(|forward| forward == Forward::FullNat) {
+            self.agent.flows + self.agent.flows / FLOWS_PER_NEW
+        } else {
+            0
+        }
     }
 
     /// Tiers of all services of which one has backends that serve together.

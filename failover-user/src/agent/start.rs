@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use failover_common::Forward;
+use failover_common::{Forward, NAT_PORTS};
 use log::{error, info};
 use tokio::{
     sync::{broadcast, mpsc},
@@ -47,11 +47,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let names: Vec<String> = links.iter().map(|(name, _)| name.clone()).collect();
     config.check_interfaces(&names)?;
     check_forwarding(&config)?;
+    check_ports(&config)?;
     let listener = api::bind(&config.agent.api, config.agent.api_group.as_deref())?;
 
     // The pins are locked from here on, and the store with them.
     let sizes = Sizes {
         flows: config.flows(),
+        nat_flows: config.nat_flows(),
         shares: config.share_rows(),
     };
     let mut kernel = Kernel::open(&config.agent.pin_path, sizes)?;
@@ -216,11 +218,11 @@ fn anchor() -> Anchor {
     Anchor(wall.unwrap_or_default().saturating_sub(now()))
 }
 
-/// The answers of `nat` find their way by the kernel's routes, which it only
+/// The answers of `nat` and `fullnat` find their way by the kernel's routes, which it only
 /// looks up where it forwards.
 fn check_forwarding(config: &Config) -> anyhow::Result<()> {
     for service in &config.services {
-        if service.forward != Forward::Nat {
+        if !matches!(service.forward, Forward::Nat | Forward::FullNat) {
             continue;
         }
         let family = if service.address.is_ipv4() {
@@ -234,12 +236,35 @@ fn check_forwarding(config: &Config) -> anyhow::Result<()> {
                 std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
             if value.trim() == "0" {
                 bail!(
-                    "service `{}` uses nat, but {interface} does not forward {family}: write `sysctl -w net.{family}.conf.{}.forwarding=1`",
+                    "service `{}` uses {}, but {interface} does not forward {family}: write `sysctl -w net.{family}.conf.{}.forwarding=1`",
                     service.name,
+                    service.forward.name(),
                     interface.replace('.', "/")
                 );
             }
         }
+    }
+    Ok(())
+}
+
+/// The ports of `fullnat` must be nobody else's: what comes to them goes to clients.
+fn check_ports(config: &Config) -> anyhow::Result<()> {
+    const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+    if config.nat_flows() == 0 {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(RANGE).with_context(|| format!("cannot read {RANGE}"))?;
+    let ports: Vec<u16> = text.split_whitespace().flat_map(str::parse).collect();
+    let (first, last) = NAT_PORTS.into_inner();
+    if !matches!(ports.as_slice(), [low, high] if *low > last || *high < first) {
+        bail!(
+            "fullnat needs the ports {first} to {last}, which this host gives to anybody (net.ipv4.ip_local_port_range is {}): write `sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"`",
+            ports
+                .iter()
+                .map(u16::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        );
     }
     Ok(())
 }

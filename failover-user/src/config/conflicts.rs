@@ -36,6 +36,8 @@ pub(super) struct Taken<'a> {
     reverse: HashMap<ReverseKey, (String, Place)>,
     /// All the ways back from one address and protocol.
     ways: HashMap<(IpAddr, u8), Vec<Way>>,
+    /// Those of `fullnat`, likewise.
+    full_ways: HashMap<(IpAddr, u8), Vec<Way>>,
 }
 
 /// A backend that a service before has named.
@@ -75,6 +77,11 @@ impl Way {
         };
         self.vip != other.vip || one.port != one.vip_port
     }
+
+    /// Whether an answer from one could be from the other.
+    fn meets(&self, other: &Self) -> bool {
+        self.port == other.port || self.port == 0 || other.port == 0
+    }
 }
 
 impl<'a> Taken<'a> {
@@ -89,6 +96,7 @@ impl<'a> Taken<'a> {
             backend_addresses: HashMap::new(),
             reverse: HashMap::new(),
             ways: HashMap::new(),
+            full_ways: HashMap::new(),
         }
     }
 
@@ -236,8 +244,8 @@ impl<'a> Taken<'a> {
         self.backends[backend].ready.extend(checks);
     }
 
-    /// Takes the way back from `port` of a backend to `service`. Only with
-    /// `nat` do the answers come by here.
+    /// Takes the way back from `port` of a backend to `service`. Only with `nat` and
+    /// `fullnat` do the answers come by here.
     pub(super) fn serves(
         &mut self,
         service: &Service,
@@ -245,12 +253,34 @@ impl<'a> Taken<'a> {
         port: u16,
         place: Place,
     ) -> Result<(), Error> {
-        match service.forward {
-            Forward::Dsr | Forward::Ipip | Forward::Gue => return Ok(()),
-            Forward::Nat => {}
-        }
         let source = self.source;
         let address = self.backends[backend].address;
+        let way = Way {
+            port,
+            vip: service.address,
+            vip_port: service.port,
+            service: service.name.clone(),
+            place: place.clone(),
+        };
+        let server = (address, service.protocol.number());
+        // Of `fullnat` an answer says by its own port whose it is, but `nat` takes it first.
+        let others = match service.forward {
+            Forward::Dsr | Forward::Ipip | Forward::Gue => return Ok(()),
+            Forward::Nat => self.full_ways.get(&server),
+            Forward::FullNat => self.ways.get(&server),
+        };
+        if let Some(other) = others.into_iter().flatten().find(|it| way.meets(it)) {
+            let problem = Problem::TwoNats {
+                what: describe(address, port, service),
+                service: other.service.clone(),
+                first: source.line(other.place.clone()),
+            };
+            return Err(source.error(place, problem));
+        }
+        if service.forward == Forward::FullNat {
+            self.full_ways.entry(server).or_default().push(way);
+            return Ok(());
+        }
         let key = ReverseKey {
             address: address.into(),
             port: Be16::new(port),
@@ -260,14 +290,7 @@ impl<'a> Taken<'a> {
         if self.reverse.len() == MAX_SERVICES && !self.reverse.contains_key(&key) {
             return Err(source.error(place, Problem::TooManyReverse));
         }
-        let way = Way {
-            port,
-            vip: service.address,
-            vip_port: service.port,
-            service: service.name.clone(),
-            place: place.clone(),
-        };
-        let ways = self.ways.entry((address, key.protocol)).or_default();
+        let ways = self.ways.entry(server).or_default();
         if let Some(other) = ways.iter().find(|other| way.confuses(other)) {
             let problem = Problem::ReverseCollision {
                 what: describe(address, port.max(other.port), service),

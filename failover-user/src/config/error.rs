@@ -270,11 +270,8 @@ pub(super) enum Problem {
         key: &'static str,
         kind: &'static str,
     },
-    #[error(
-        "`{key}` with forward = \"{forward}\", where answers do not pass through the director: \
-         remove it"
-    )]
-    NeedsAnswers {
+    #[error("`{key}` with forward = \"{forward}\", but it is for \"nat\" only: remove it")]
+    NatOnly {
         key: &'static str,
         forward: &'static str,
     },
@@ -373,6 +370,16 @@ pub(super) enum Problem {
     ReverseCollision {
         what: String,
         every_port: bool,
+        service: String,
+        first: usize,
+    },
+
+    #[error(
+        "answers from {what} already go back as service `{service}` (line {first}): write \
+         another port for this backend, or forward = \"fullnat\" in both services"
+    )]
+    TwoNats {
+        what: String,
         service: String,
         first: usize,
     },

@@ -89,9 +89,7 @@ impl<'a> Draft<'a> {
             },
             (Protocol::Tcp, Some(written)) => Ok(*written.get_ref()),
             // Where flows are known anyway, the client need not learn it from a stranger.
-            (Protocol::Tcp, None) if service.shares() || service.failback == Failback::Drain => {
-                Ok(OnFailure::Reset)
-            }
+            (Protocol::Tcp, None) if service.keeps_flows() => Ok(OnFailure::Reset),
             (Protocol::Tcp | Protocol::Udp, None) => Ok(OnFailure::Forward),
         }
     }

@@ -26,7 +26,7 @@ const MIN_SILENCE: Duration = Duration::from_millis(1);
 /// Longest silence that is a death. A check is as quick then.
 const MAX_SILENCE: Duration = Duration::from_secs(4);
 
-/// [`Service::silence`](super::Service::silence): needs the answers. `heartbeat` is the interval of the
+/// [`Service::silence`](super::Service::silence): `nat` only. `heartbeat` is the interval of the
 /// heartbeats, if any are sent.
 pub(super) fn silence(
     raw: Option<Spanned<raw::DurationText>>,
@@ -37,9 +37,9 @@ pub(super) fn silence(
     // Between two heartbeats of an agent that lives nothing may be concluded.
     let least = heartbeat.map_or(MIN_SILENCE, |interval| MIN_SILENCE.max(interval * 2));
     match (forward, raw) {
-        (Forward::Dsr | Forward::Ipip | Forward::Gue, None) => Ok(None),
-        (Forward::Dsr | Forward::Ipip | Forward::Gue, Some(raw)) => {
-            let problem = Problem::NeedsAnswers {
+        (Forward::Dsr | Forward::Ipip | Forward::Gue | Forward::FullNat, None) => Ok(None),
+        (Forward::Dsr | Forward::Ipip | Forward::Gue | Forward::FullNat, Some(raw)) => {
+            let problem = Problem::NatOnly {
                 key: "silence",
                 forward: forward.name(),
             };

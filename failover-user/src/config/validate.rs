@@ -183,7 +183,7 @@ fn service(
     Ok(service)
 }
 
-/// [`Service::passive`]: needs the answers, and one port that is open while all is
+/// [`Service::passive`]: `nat` only, and one port that is open while all is
 /// well.
 fn passive(
     raw: Option<Spanned<bool>>,
@@ -195,7 +195,7 @@ fn passive(
         return Ok(forward == Forward::Nat && port != 0);
     };
     let problem = match forward {
-        Forward::Dsr | Forward::Ipip | Forward::Gue => Problem::NeedsAnswers {
+        Forward::Dsr | Forward::Ipip | Forward::Gue | Forward::FullNat => Problem::NatOnly {
             key: "passive",
             forward: forward.name(),
         },
@@ -332,7 +332,7 @@ fn backend_port(
             service: service.port,
             forward: service.forward.name(),
         },
-        Forward::Nat => return Ok(port),
+        Forward::Nat | Forward::FullNat => return Ok(port),
     };
     Err(source.error(raw.span(), problem))
 }

@@ -16,6 +16,7 @@ mod limit;
 mod model;
 mod mortals;
 mod mutations;
+mod nat;
 mod network;
 mod pieces;
 mod race;
@@ -60,8 +61,11 @@ fn the_table() -> Result<()> {
     })?;
     for verdict in Verdict::ALL {
         // These take more than another packet: `a_tunnel_needs_room_in_front`,
-        // `a_stage_that_is_not_there`.
-        let elsewhere = matches!(verdict, Verdict::NoRoom | Verdict::NoStage);
+        // `a_stage_that_is_not_there`, `ports_that_are_all_taken`.
+        let elsewhere = matches!(
+            verdict,
+            Verdict::NoRoom | Verdict::NoStage | Verdict::NoPort
+        );
         ensure!(
             elsewhere || rows.iter().any(|row| row.verdict == verdict),
             "no row for {verdict:?}"
@@ -256,6 +260,26 @@ fn more_flows_than_there_is_room_for() -> Result<()> {
 #[test]
 fn who_accepts_a_connection_has_it() -> Result<()> {
     in_world(flows::check_accepted)
+}
+
+#[test]
+fn a_port_is_given_to_one_flow() -> Result<()> {
+    in_world(nat::check_race)
+}
+
+#[test]
+fn a_port_is_free_again() -> Result<()> {
+    in_world(nat::check_reuse)
+}
+
+#[test]
+fn ports_that_are_all_taken() -> Result<()> {
+    in_world(nat::check_exhausted)
+}
+
+#[test]
+fn a_port_that_was_forgotten() -> Result<()> {
+    in_world(nat::check_forgotten)
 }
 
 #[test]

@@ -14,7 +14,7 @@ use lab::Family;
 use crate::frame::Protocol;
 use crate::network::ip;
 use crate::services::{VIP, service, service_key};
-use crate::world::Server;
+use crate::world::{HAIRPIN, SOURCELESS, Server, UNRESOLVED};
 
 pub(crate) const FIRST: Server = Server::new(9, 2, 21, 0);
 pub(crate) const SECOND: Server = Server::new(10, 2, 22, 0);
@@ -63,6 +63,15 @@ impl Offer {
             passive: false,
             on_failure: Some(on_failure),
             ..Self::new(port, pair, &[FIRST, SECOND])
+        }
+    }
+
+    /// The same with flows that go to the backends as from us.
+    const fn fullnat(port: u16, pair: u32, backends: &'static [Server]) -> Self {
+        Self {
+            forward: Forward::FullNat,
+            backends,
+            ..Self::kept(port, pair, OnFailure::Reset)
         }
     }
 
@@ -130,7 +139,18 @@ pub(crate) const SHARED: Offer = Offer {
     ..Offer::kept(1036, 200, OnFailure::Reset)
 };
 
-const OFFERS: [Offer; 17] = [
+pub(crate) const FULLNAT: Offer = Offer::fullnat(1037, 210, &[FIRST, SECOND]);
+/// Its backend is in the clients' own network, and of no service on every port.
+pub(crate) const FULLNAT_ACROSS: Offer = Offer::fullnat(1038, 220, &[HAIRPIN]);
+pub(crate) const FULLNAT_SOURCELESS: Offer = Offer::fullnat(1039, 230, &[SOURCELESS]);
+pub(crate) const FULLNAT_UNRESOLVED: Offer = Offer::fullnat(1040, 240, &[UNRESOLVED]);
+/// Every port of a VIP of its own.
+pub(crate) const FULLNAT_EVERY_PORT: Offer = Offer {
+    vip: 105,
+    ..Offer::fullnat(0, 250, &[FIRST, SECOND])
+};
+
+const OFFERS: [Offer; 22] = [
     LEASED,
     LEASED_DSR,
     PASSIVE,
@@ -148,6 +168,11 @@ const OFFERS: [Offer; 17] = [
     RESCUED,
     RESET_EVERY_PORT,
     SHARED,
+    FULLNAT,
+    FULLNAT_ACROSS,
+    FULLNAT_SOURCELESS,
+    FULLNAT_UNRESOLVED,
+    FULLNAT_EVERY_PORT,
 ];
 
 /// The table of [`SHARED`].

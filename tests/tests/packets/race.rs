@@ -259,14 +259,14 @@ fn wait(done: impl Fn() -> bool) -> Result<()> {
 }
 
 /// Two of the CPUs we may use; the same one twice if there is no other.
-fn cpus() -> Result<[usize; 2]> {
+pub(crate) fn cpus() -> Result<[usize; 2]> {
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
     let mut cpus = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));
     let first = cpus.next().context("no CPU")?;
     Ok([first, cpus.next().unwrap_or(first)])
 }
 
-fn pin(cpu: usize) -> Result<()> {
+pub(crate) fn pin(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)

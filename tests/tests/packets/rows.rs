@@ -6,6 +6,7 @@ mod extension;
 mod flows;
 mod forwarded;
 mod fragments;
+mod fullnat;
 mod heartbeat;
 mod hop;
 mod late;
@@ -111,6 +112,7 @@ pub(crate) fn all() -> Vec<Row> {
         tags::rows(),
         elsewhere::rows(),
         flows::rows(),
+        fullnat::rows(),
     ]
     .concat()
 }

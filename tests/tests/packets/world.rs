@@ -8,8 +8,8 @@ use aya::maps::{Array, HashMap, Map, MapData, ProgramArray, RingBuf};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use bytemuck::Zeroable as _;
 use failover_common::{
-    Action, Address, Backend, BackendCounters, Counter, Flow, FlowKey, LAYOUT, News, Pair, Stage,
-    Verdict,
+    Action, Address, Backend, BackendCounters, Counter, Flow, FlowKey, LAYOUT, NatFlow, NatKey,
+    News, Pair, Stage, Verdict,
 };
 use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Sizes, Syns};
 use failover_user::dataplane::{Maps, State};
@@ -132,6 +132,9 @@ impl Server {
 /// Few, so that a flood is soon more than there is room for.
 pub(crate) const FLOWS: u32 = 1024;
 
+/// As many as there are ports.
+const NAT_FLOWS: u32 = 16_384;
+
 /// Rows of `SHARES`: one a family.
 const SHARES: u32 = 2;
 
@@ -174,6 +177,7 @@ pub(crate) struct World {
     pub(crate) pairs: Array<MapData, Pair>,
     /// `FLOWS` and `NEW_FLOWS`.
     flows: [HashMap<MapData, FlowKey, Flow>; 2],
+    pub(crate) nat: HashMap<MapData, NatKey, NatFlow>,
     /// Whether a frame was sent, and a SYN may be remembered.
     pub(crate) sent: bool,
 }
@@ -255,6 +259,7 @@ impl World {
             pins,
             Sizes {
                 flows: FLOWS,
+                nat_flows: NAT_FLOWS,
                 shares: SHARES,
             },
         )?;
@@ -267,7 +272,8 @@ impl World {
             events: kernel.events()?,
             backends: array(pins, "BACKENDS")?,
             pairs: array(pins, "PAIRS")?,
-            flows: [flows(pins, "FLOWS")?, flows(pins, "NEW_FLOWS")?],
+            flows: [lru(pins, "FLOWS")?, lru(pins, "NEW_FLOWS")?],
+            nat: lru(pins, "NAT_FLOWS")?,
             sent: false,
             pins: pins.to_owned(),
             kernel,
@@ -318,11 +324,20 @@ impl World {
         Ok(outcome)
     }
 
-    /// Nobody has a flow.
+    /// Nobody has a flow, nor a port.
     pub(crate) fn forget_flows(&mut self) -> Result<()> {
         for map in &mut self.flows {
-            for key in map.keys().collect::<Result<Vec<_>, _>>()? {
-                map.remove(&key)?;
+            clear(map)?;
+        }
+        clear(&mut self.nat)
+    }
+
+    /// Changes what is known of a flow.
+    pub(crate) fn change_flow(&mut self, key: &FlowKey, change: impl Fn(&mut Flow)) -> Result<()> {
+        for map in &mut self.flows {
+            if let Ok(mut flow) = map.get(key, 0) {
+                change(&mut flow);
+                map.insert(key, flow, 0)?;
             }
         }
         Ok(())
@@ -392,9 +407,16 @@ pub(crate) fn context(length: u32, ingress: u32, queue: u32) -> Vec<u8> {
     words.as_flattened().to_vec()
 }
 
-fn flows(pins: &Path, name: &str) -> Result<HashMap<MapData, FlowKey, Flow>> {
+fn lru<K: aya::Pod, V: aya::Pod>(pins: &Path, name: &str) -> Result<HashMap<MapData, K, V>> {
     let pin = pins.join(format!("layout-{LAYOUT}")).join(name);
     Ok(Map::LruHashMap(MapData::from_pin(pin)?).try_into()?)
+}
+
+fn clear<K: aya::Pod, V: aya::Pod>(map: &mut HashMap<MapData, K, V>) -> Result<()> {
+    for key in map.keys().collect::<Result<Vec<_>, _>>()? {
+        map.remove(&key)?;
+    }
+    Ok(())
 }
 
 fn array<V: aya::Pod>(pins: &Path, name: &str) -> Result<Array<MapData, V>> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use failover_common::{Address, Be16, Forward, HeartbeatKind, OnFailure, ServiceKey};
+use failover_common::{
+    Address, Be16, FLOWS, FLOWS_PER_NEW, Forward, HeartbeatKind, OnFailure, ServiceKey,
+};
 
 use super::{Config, VALID, edit, parse};
 use crate::config::{
@@ -200,6 +202,7 @@ fn what_traffic_shows() {
         ("dsr", "forward = \"dsr\"", (false, None)),
         ("ipip", "forward = \"ipip\"", (false, None)),
         ("gue", "forward = \"gue\"", (false, None)),
+        ("fullnat", "forward = \"fullnat\"", (false, None)),
         ("silence off", "silence = \"off\"", (true, None)),
         ("the shortest", "silence = \"1ms\"", (true, Some(ms(1)))),
         ("the longest", "silence = \"4s\"", (true, Some(ms(4000)))),
@@ -353,4 +356,25 @@ fn one_server_by_nat_and_by_tunnels_of_both_families() {
     let forwards: Vec<_> = config.services.iter().map(|one| one.forward).collect();
     assert_eq!(forwards, [Forward::Nat, Forward::Ipip, Forward::Gue]);
     assert_eq!(config.backends.len(), 1);
+}
+
+/// The ports of ours tell the answers apart.
+#[test]
+fn services_by_fullnat_share_a_server() {
+    let services = [("a", 80), ("b", 81)].map(|(name, port)| {
+        format!(
+            "[[service]]\nname = \"{name}\"\naddress = \"10.0.0.1\"\nport = {port}\n\
+             forward = \"fullnat\"\n\
+             backend = [{{ name = \"x\", address = \"10.1.0.1\", port = 8080 }}]\n"
+        )
+    });
+    let text = format!("agent.interfaces = [\"eth0\"]\n{}", services.concat());
+    let config = accept(&text);
+    for service in &config.services {
+        assert_eq!(service.forward, Forward::FullNat);
+        assert!(service.keeps_flows());
+        assert_eq!(service.on_failure, OnFailure::Reset);
+    }
+    assert_eq!(config.flows(), FLOWS);
+    assert_eq!(config.nat_flows(), FLOWS + FLOWS / FLOWS_PER_NEW);
 }

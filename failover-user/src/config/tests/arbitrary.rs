@@ -38,6 +38,7 @@ const PIECES: &[&str] = &[
     "forward = \"dsr\"\n",
     "forward = \"ipip\"\n",
     "forward = \"gue\"\n",
+    "forward = \"fullnat\"\n",
     "[service.check]\n",
     "[service.heartbeat]\n",
     "heartbeat.kind = \"none\"\n",
@@ -129,7 +130,7 @@ fn valid(config: &Config) -> Result<(), TestCaseError> {
         prop_assert!(!service.backends.is_empty());
         match service.forward {
             Forward::Nat => prop_assert!(service.silence != Some(Duration::ZERO)),
-            Forward::Dsr | Forward::Ipip | Forward::Gue => {
+            Forward::Dsr | Forward::Ipip | Forward::Gue | Forward::FullNat => {
                 prop_assert!(!service.passive && service.silence.is_none());
             }
         }

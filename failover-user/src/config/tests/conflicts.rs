@@ -124,9 +124,28 @@ fn between_services() {
             "19: answers from 10.1.0.1, tcp port 8080, already go back as service `a` (line 11): write a port for each \
              service, or forward = \"dsr\" in one of the two services",
         ),
+        (
+            "one way back, with the source rewritten and without",
+            services(&[
+                ("a", "10.0.0.1", 80, FULLNAT, &[("x", "10.1.0.1", "")]),
+                ("b", "10.0.0.2", 80, "", &[("x", "10.1.0.1", "")]),
+            ]),
+            "19: answers from 10.1.0.1, tcp port 80, already go back as service `a` (line 10): write another port for \
+             this backend, or forward = \"fullnat\" in both services",
+        ),
+        (
+            "one way back, of every port, without and with",
+            services(&[
+                ("a", "10.0.0.1", 0, "", &[("x", "10.1.0.1", "")]),
+                ("b", "10.0.0.2", 80, FULLNAT, &[("x", "10.1.0.1", "")]),
+            ]),
+            "19: answers from 10.1.0.1, tcp port 80, already go back as service `a` (line 10): write another port for \
+             this backend, or forward = \"fullnat\" in both services",
+        ),
     ]);
 }
 
+const FULLNAT: &str = "forward = \"fullnat\"";
 const TCP_SYN: &str = "heartbeat.kind = \"tcp-syn\"";
 
 #[test]

@@ -120,6 +120,7 @@ fn how_many() {
     let agent = |line: &str| edit("[agent]", &format!("[agent]\n{line}"));
     let config = parse(&agent("flows = 2048")).unwrap();
     assert_eq!((config.agent.flows, config.flows()), (2048, 0));
+    assert_eq!(config.nat_flows(), 0);
     check(&[
         (
             "few",

@@ -36,9 +36,9 @@ fn words() {
             "8: unknown protocol `sctp`: expected one of `tcp`, `udp`",
         ),
         (
-            "forward of later work",
-            service("forward = \"fullnat\""),
-            "8: unknown forward `fullnat`: expected one of `nat`, `dsr`, `ipip`, `gue`",
+            "forward",
+            service("forward = \"snat\""),
+            "8: unknown forward `snat`: expected one of `nat`, `dsr`, `ipip`, `gue`, `fullnat`",
         ),
         (
             "failback",
@@ -323,12 +323,12 @@ fn keys_that_do_not_go_together() {
         (
             "passive in dsr",
             service("forward = \"dsr\"\npassive = false"),
-            "9: `passive` with forward = \"dsr\", where answers do not pass through the director: remove it",
+            "9: `passive` with forward = \"dsr\", but it is for \"nat\" only: remove it",
         ),
         (
             "silence in dsr",
             service("forward = \"dsr\"\nsilence = \"off\""),
-            "9: `silence` with forward = \"dsr\", where answers do not pass through the director: remove it",
+            "9: `silence` with forward = \"dsr\", but it is for \"nat\" only: remove it",
         ),
         (
             "another port in dsr",
@@ -339,12 +339,23 @@ fn keys_that_do_not_go_together() {
         (
             "passive in ipip",
             service("forward = \"ipip\"\npassive = true"),
-            "9: `passive` with forward = \"ipip\", where answers do not pass through the director: remove it",
+            "9: `passive` with forward = \"ipip\", but it is for \"nat\" only: remove it",
         ),
         (
             "silence in gue",
             service("forward = \"gue\"\nsilence = \"1s\""),
-            "9: `silence` with forward = \"gue\", where answers do not pass through the director: remove it",
+            "9: `silence` with forward = \"gue\", but it is for \"nat\" only: remove it",
+        ),
+        (
+            "passive in fullnat",
+            service("forward = \"fullnat\"\npassive = true"),
+            "9: `passive` with forward = \"fullnat\", but it is for \"nat\" only: remove it",
+        ),
+        (
+            "another family in fullnat",
+            service("forward = \"fullnat\"").replace("10.0.0.11", "2001:db8::11"),
+            "17: 2001:db8::11 is not of the family of service `web`: write an IPv4 address, \
+             or forward = \"ipip\"",
         ),
         (
             "another port in ipip",

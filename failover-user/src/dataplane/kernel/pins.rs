@@ -8,8 +8,9 @@ use std::{
 use aya::maps::MapInfo;
 use failover_common::{
     Backend, BackendCounters, Counter, FLOWS_PER_NEW, Flow, FlowKey, HINTS, LAYOUT, MAX_BACKENDS,
-    MAX_PAIRS, MAX_SYNS, Pair, Place, REVERSE_BITS, REVERSE_SLOTS, Reverse, ReverseKey,
-    SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Shares, Slot, Syn, Verdict, places,
+    MAX_PAIRS, MAX_SYNS, NAT_LOCKS, NatFlow, NatKey, Pair, Place, REVERSE_BITS, REVERSE_SLOTS,
+    Reverse, ReverseKey, SERVICE_BITS, SERVICE_SLOTS, Service, ServiceKey, Shares, Slot, Syn,
+    Verdict, places,
 };
 use log::{info, warn};
 
@@ -20,25 +21,30 @@ use super::KernelError;
 pub struct Sizes {
     /// Flows that there is room for.
     pub flows: u32,
+    /// Of them, flows with a port of ours (`fullnat`).
+    pub nat_flows: u32,
     /// Tiers whose backends serve together.
     pub shares: u32,
 }
 
 impl Sizes {
     /// Those of these maps that are not fixed, with their entries; a map has one at least.
-    pub(super) fn entries(self) -> [(&'static str, u32); 3] {
+    pub(super) fn entries(self) -> [(&'static str, u32); 4] {
         [
             ("FLOWS", self.flows.max(1)),
             ("NEW_FLOWS", (self.flows / FLOWS_PER_NEW).max(1)),
+            ("NAT_FLOWS", self.nat_flows.max(1)),
             ("SHARES", self.shares.max(1)),
         ]
     }
 }
 
 /// The maps that outlive the agent.
-pub(super) const PINNED_MAPS: [&str; 14] = [
+pub(super) const PINNED_MAPS: [&str; 16] = [
     "FLOWS",
     "NEW_FLOWS",
+    "NAT_FLOWS",
+    "NAT_LOCKS",
     "SHARES",
     "SERVICES",
     "SERVICE_PLACES",
@@ -142,6 +148,12 @@ pub(super) fn discard_incompatible(maps: &Path, sizes: Sizes) -> Result<(), Kern
                 size_of::<Flow>(),
                 elastic(name).unwrap_or(0),
             ),
+            "NAT_FLOWS" => (
+                size_of::<NatKey>(),
+                size_of::<NatFlow>(),
+                elastic(name).unwrap_or(0),
+            ),
+            "NAT_LOCKS" => (4, size_of::<u64>(), NAT_LOCKS as usize),
             "SHARES" => (4, size_of::<Shares>(), elastic(name).unwrap_or(0)),
             "BACKENDS" => (4, size_of::<Backend>(), MAX_BACKENDS),
             "PAIRS" => (4, size_of::<Pair>(), MAX_PAIRS),

@@ -46,14 +46,14 @@ pub(super) fn rows() -> Vec<Row> {
 const ACKNOWLEDGED: u32 = 0x9000_0001;
 
 /// A later segment of the client, with some data.
-fn data(scene: &Scene) -> Frame {
+pub(super) fn data(scene: &Scene) -> Frame {
     Frame {
         payload: b"select 1;".to_vec(),
         ..segment(scene, PSH | ACK)
     }
 }
 
-fn segment(scene: &Scene, flags: u8) -> Frame {
+pub(super) fn segment(scene: &Scene, flags: u8) -> Frame {
     let syn = &scene.syn;
     let next = syn.tcp.sequence.wrapping_add(1);
     Frame {
@@ -63,17 +63,17 @@ fn segment(scene: &Scene, flags: u8) -> Frame {
 }
 
 /// It came in before, and went on.
-fn went(input: &Frame) -> Earlier {
+pub(super) fn went(input: &Frame) -> Earlier {
     Earlier::Frame(FRONT, input.bytes(), Verdict::ForwardedRedirect)
 }
 
 /// The client is connected, by whoever serves.
-fn connected(scene: &Scene) -> Vec<Earlier> {
+pub(super) fn connected(scene: &Scene) -> Vec<Earlier> {
     vec![went(&scene.syn), went(&segment(scene, ACK))]
 }
 
 /// Then `server` is held.
-fn held(scene: &Scene, server: Server, hold: Hold) -> Earlier {
+pub(super) fn held(scene: &Scene, server: Server, hold: Hold) -> Earlier {
     Earlier::Entry(Entry {
         holds: hold as u64,
         ..Entry::new(server, scene.family)
