@@ -45,6 +45,8 @@ pub enum Forward {
     Ipip,
     /// The same.
     Gue,
+    /// Backends answer the director, and know of nobody else.
+    FullNat,
 }
 
 impl Forward {
@@ -56,6 +58,7 @@ impl Forward {
             Self::Dsr => "dsr",
             Self::Ipip => "ipip",
             Self::Gue => "gue",
+            Self::FullNat => "fullnat",
         }
     }
 
@@ -288,11 +291,14 @@ impl Plan {
             lines.push(format!("link set {} up", cable.interface));
         }
         for family in Family::ALL {
-            if self.role != Role::Director {
+            // With `fullnat` a backend need not know of anybody else.
+            let knows_others =
+                self.role == Role::Client || self.options.forward != Forward::FullNat;
+            if self.role != Role::Director && knows_others {
                 let director = self.network().address(family, 1);
                 lines.push(format!("route add default via {director} dev eth0"));
             }
-            if self.options.forward != Forward::Nat
+            if !matches!(self.options.forward, Forward::Nat | Forward::FullNat)
                 && !self.options.two_armed
                 && self.role != Role::Director
             {
@@ -304,7 +310,8 @@ impl Plan {
     }
 
     fn owns_vip(&self) -> bool {
-        self.role == Role::Backend && self.options.forward != Forward::Nat
+        let forward = self.options.forward;
+        self.role == Role::Backend && !matches!(forward, Forward::Nat | Forward::FullNat)
     }
 
     fn network(&self) -> Network {

@@ -4,6 +4,7 @@ mod bystanders;
 mod commands;
 mod failback;
 mod flows;
+mod fullnat;
 mod lease;
 mod network;
 mod packets;

@@ -239,7 +239,7 @@ fn application(host: &Host, traffic: Traffic, forward: Forward, vip: IpAddr) -> 
     // Where packets arrive and nowhere else: the fewer threads, the faster it dies. By
     // DSR clients' packets are for the VIP; checks are for the server's own address.
     let addresses: &[IpAddr] = match forward {
-        Forward::Nat => &[own],
+        Forward::Nat | Forward::FullNat => &[own],
         Forward::Dsr | Forward::Ipip | Forward::Gue => &[vip, own],
     };
     let checks = SocketAddr::new(own, APPLICATION_PORT);
