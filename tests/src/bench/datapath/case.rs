@@ -40,7 +40,7 @@ pub(super) enum Packet {
 }
 
 /// A new case is a row here.
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind {
         name: "pass",
         timed: Timed::Floor(Floor::Pass),
@@ -82,6 +82,11 @@ const KINDS: [Kind; 9] = [
     Kind {
         name: "gue",
         forward: Forward::Gue,
+        ..REQUEST
+    },
+    Kind {
+        name: "fullnat",
+        forward: Forward::FullNat,
         ..REQUEST
     },
 ];
@@ -202,6 +207,11 @@ impl Case {
             Packet::Request | Packet::Other => FRONT,
             Packet::Answer => BACK,
         }
+    }
+
+    /// Whether it is about flows that are known.
+    pub(super) fn keeps_flows(&self) -> bool {
+        self.kind.forward == Forward::FullNat
     }
 
     /// The packets, one a service.

@@ -40,7 +40,7 @@ fn cell(row: &Row) -> String {
 }
 
 /// What a stage of the path costs: one case less another.
-const STAGES: [(&str, &str, &str); 7] = [
+const STAGES: [(&str, &str, &str); 8] = [
     ("to find that it is none of ours", "miss", "pass"),
     ("the service, a backend, its counters", "dsr", "swap"),
     ("address, port and checksums", "nat", "dsr"),
@@ -48,6 +48,7 @@ const STAGES: [(&str, &str, &str); 7] = [
     ("a route to the client", "answer", "nat"),
     ("an IPv4 header in front", "ipip", "dsr"),
     ("UDP between", "gue", "ipip"),
+    ("a flow, its port, the source too", "fullnat", "nat"),
 ];
 
 /// Differences of IPv4, TCP, in the smallest world, where both sides were measured.

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use aya::programs::Xdp;
 use bytemuck::Zeroable as _;
 use failover_common::{
-    Backend, Be16, Counter, Hold, Holds, Pulse, Reverse, ReverseKey, Service, ServiceBackend,
-    ServiceKey, Verdict,
+    Backend, Be16, Counter, FLOWS, Hold, Holds, Pulse, Reverse, ReverseKey, Service,
+    ServiceBackend, ServiceKey, Verdict,
 };
 use failover_user::dataplane::kernel::{self, Counters, Kernel, KernelMaps, Sizes};
 use failover_user::dataplane::{Dataplane, State};
@@ -25,6 +25,13 @@ pub(super) const BACK: u32 = 12;
 const MTU: u32 = 1500;
 const FRONT_MAC: [u8; 8] = [2, 0, 0, 0, 1, 1, 0, 0];
 const BACK_MAC: [u8; 8] = [2, 0, 0, 0, 2, 1, 0, 0];
+
+/// Room for a flow of every service.
+const SIZES: Sizes = Sizes {
+    flows: FLOWS,
+    nat_flows: FLOWS,
+    shares: 0,
+};
 
 /// The loaded program.
 pub(super) struct World {
@@ -88,7 +95,7 @@ fn text(mac: [u8; 8]) -> String {
 
 impl World {
     fn load(pins: &Path) -> Result<Self> {
-        let mut kernel = Kernel::open(pins, Sizes::default())?;
+        let mut kernel = Kernel::open(pins, SIZES)?;
         kernel.load()?;
         let (maps, empty) = kernel.maps()?;
         Ok(Self {
@@ -168,6 +175,7 @@ fn service(case: &Case, at: u32) -> (ServiceKey, Service) {
     let mut service = Service {
         forward: case.kind.forward as u8,
         len: 2,
+        flows: u8::from(case.keeps_flows()),
         ..Service::zeroed()
     };
     let indices = frame::backends(at, case.scale.backends);
