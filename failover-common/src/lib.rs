@@ -41,8 +41,8 @@ pub use nat::{
 };
 pub use pair::{Pair, REFUSED, STRIKE_WINDOW, SYNS, SYNS_TIME, Strikes, UNANSWERED, UNREACHABLE};
 pub use service::{
-    Forward, GUE_PORT, MAX_BACKENDS_PER_SERVICE, Reverse, ReverseKey, Service, ServiceBackend,
-    ServiceKey,
+    DuringSwitch, Forward, GUE_PORT, MAX_BACKENDS_PER_SERVICE, Reverse, ReverseKey, Service,
+    ServiceBackend, ServiceKey,
 };
 pub use stage::Stage;
 pub use syn::{MAX_OPTIONS, SYN_WAYS, Syn};

@@ -78,6 +78,37 @@ impl Forward {
     }
 }
 
+/// What becomes of clients' TCP while no backend of a service may serve: the number is
+/// [`Service::during_switch`]. Connections that exist go to the backend that was held last
+/// as long as it is in the order, whatever this says: it may be alive.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DuringSwitch {
+    /// All goes to the backend that was held last; where there is none, it is dropped.
+    #[default]
+    Drop = 0,
+    /// It is answered with RST: clients fail at once.
+    Reset = 1,
+    /// It is dropped, and so are refusals of a backend that has just died: clients' kernels
+    /// try again.
+    Hold = 2,
+}
+
+impl DuringSwitch {
+    /// Every one there is.
+    pub const ALL: [Self; 3] = [Self::Drop, Self::Reset, Self::Hold];
+
+    /// The word for it in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Reset => "reset",
+            Self::Hold => "hold",
+        }
+    }
+}
+
 /// UDP port that GUE goes to (IANA, Service Name and Port Number Registry).
 pub const GUE_PORT: u16 = 6080;
 
@@ -100,8 +131,10 @@ pub struct Service {
     pub flows: u8,
     /// An [`OnFailure`](crate::OnFailure); of TCP only, and only with `flows`.
     pub on_failure: u8,
+    /// A [`DuringSwitch`].
+    pub during_switch: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// How long packets may go to a backend and nothing come back, nanoseconds,
     /// before that is a death where nobody sends heartbeats (`nat`); 0: for ever.
     pub silence: u64,

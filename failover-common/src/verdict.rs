@@ -27,7 +27,7 @@ pub enum Verdict {
     /// Passed: from a backend, and not for the kernel to forward: to this host
     /// itself (the answer to a health check), or no route matches at all.
     ForThisHost = 10,
-    /// Dropped: the service's backends are not in the map.
+    /// Dropped: no backend of the service is promoted, or none is in the map.
     NoBackend = 11,
     /// Dropped: the next hop towards the backend has never been resolved.
     BackendUnresolved = 12,
@@ -95,6 +95,11 @@ pub enum Verdict {
     /// Dropped: a fragment for a service with `fullnat`. From our address, those of several
     /// clients could not be told apart.
     FragmentDropped = 39,
+    /// Sent back as a reset: no backend may serve (`during_switch`).
+    SwitchReset = 40,
+    /// Dropped: no backend may serve, and the client's kernel tries again
+    /// (`during_switch`); or a backend that has just died refuses a SYN of such a client.
+    SwitchHeld = 41,
 }
 
 /// What becomes of a packet with a verdict.
@@ -114,7 +119,7 @@ pub enum Action {
 
 impl Verdict {
     /// Every verdict, at the index that is its number.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::ForwardedTx,
         Self::ForwardedRedirect,
         Self::ReturnedTx,
@@ -155,6 +160,8 @@ impl Verdict {
         Self::FlowDropped,
         Self::NoPort,
         Self::FragmentDropped,
+        Self::SwitchReset,
+        Self::SwitchHeld,
     ];
 
     /// How many there are: the size of the `VERDICTS` map.
@@ -174,7 +181,8 @@ impl Verdict {
             | Self::EchoAnswered
             | Self::HopLimitAnswered
             | Self::StrayTx
-            | Self::FlowReset => Action::Tx,
+            | Self::FlowReset
+            | Self::SwitchReset => Action::Tx,
             Self::ForwardedRedirect
             | Self::ReturnedRedirect
             | Self::RescuedRedirect
@@ -202,7 +210,8 @@ impl Verdict {
             | Self::NoRoom
             | Self::FlowDropped
             | Self::NoPort
-            | Self::FragmentDropped => Action::Drop,
+            | Self::FragmentDropped
+            | Self::SwitchHeld => Action::Drop,
         }
     }
 
@@ -250,6 +259,8 @@ impl Verdict {
             Self::FlowDropped => "flow_dropped",
             Self::NoPort => "no_port",
             Self::FragmentDropped => "fragment_dropped",
+            Self::SwitchReset => "switch_reset",
+            Self::SwitchHeld => "switch_held",
         }
     }
 }

@@ -8,6 +8,7 @@ use failover_ebpf::{
     extended::{self, Extended},
     frame::Frame as _,
     parse::Packet,
+    reply, segment,
 };
 
 use crate::{
@@ -87,7 +88,10 @@ fn on_to_backend(context: &mut Context, found: &mut Extended) -> Result<Step, Ve
     let choice = match first_went_to {
         Some(index) => select::known(index)?,
         None if service.flows != 0 => return flows::hand(context, packet, false, NOWHERE),
-        None => select::select(service, packet)?,
+        None => match select::select(service, packet) {
+            Err(Verdict::SwitchReset) => return Ok(Step::Reset),
+            chosen => chosen?,
+        },
     };
     if found.is_fragment {
         remember(&found.key, packet, choice.index);
@@ -99,6 +103,30 @@ fn on_to_backend(context: &mut Context, found: &mut Extended) -> Result<Step, Ve
     rewrite::to_backend(context, packet, service, &choice, &next_hop)?;
     maps::count_forwarded(choice.index, context.length());
     Ok(Step::Done(transmit::forward(context, &next_hop)))
+}
+
+/// Sends a segment for a service that nobody may serve back as a reset, whatever is in
+/// front of it.
+#[inline(always)]
+pub(crate) fn refuse(xdp: *mut xdp_md) -> Verdict {
+    if read(xdp).is_none() && turn(xdp) != 0 {
+        Verdict::SwitchReset
+    } else {
+        Verdict::NoBackend
+    }
+}
+
+/// Turns the packet that was read into its reset; returns 0 if there can be none. A global
+/// function: the verifier looks at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn turn(xdp: *mut xdp_md) -> u32 {
+    let context = &mut Context::new(XdpContext::new(xdp));
+    let packet = found().map(|found| found.packet.bounded());
+    let done = packet.is_some_and(|packet| {
+        reply::is_answerable(context, &packet) && segment::reset(context, &packet).is_some()
+    });
+    u32::from(done)
 }
 
 /// A packet that was read here goes to the backend at `index`: so do the other fragments.

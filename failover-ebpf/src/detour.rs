@@ -18,13 +18,14 @@ use crate::{
 /// Takes it, and then the rest of the path. `length` is that of the frame.
 #[inline(always)]
 pub(crate) fn take(xdp: *mut xdp_md, length: usize) -> Step {
-    match walk(xdp, FIRST_WALK) {
-        step @ (Step::Done(_) | Step::Tunnel | Step::Flow | Step::FullNat) => step,
+    let step = match walk(xdp, FIRST_WALK) {
+        step @ (Step::Done(_) | Step::Tunnel | Step::Flow | Step::FullNat | Step::Expired | Step::Reset) => step,
+        step => special(xdp, step, length),
+    };
+    match step {
         Step::Expired => Step::Done(expired(xdp)),
-        step => match special(xdp, step, length) {
-            Step::Expired => Step::Done(expired(xdp)),
-            step => step,
-        },
+        Step::Reset => Step::Done(datagram::refuse(xdp)),
+        step => step,
     }
 }
 
@@ -43,7 +44,7 @@ fn special(xdp: *mut xdp_md, step: Step, length: usize) -> Step {
     let mut slot = rescue::NOWHERE;
     let mut rescued = false;
     match step {
-        Step::Done(_) | Step::Tunnel | Step::Flow | Step::FullNat | Step::Expired => return step,
+        Step::Done(_) | Step::Tunnel | Step::Flow | Step::FullNat | Step::Expired | Step::Reset => return step,
         Step::Rare => match rare(xdp) {
             // The datagram that was quoted.
             Step::Undelivered => rescued = true,
@@ -74,6 +75,9 @@ fn special(xdp: *mut xdp_md, step: Step, length: usize) -> Step {
     }
     if slot == rescue::NOWHERE && matches!(step, Step::Refused | Step::Heartbeat) {
         slot = rescue::refused(xdp);
+        if slot == rescue::KEPT {
+            return Step::Done(Verdict::SwitchHeld);
+        }
         rescued = slot != rescue::NOWHERE && rescue::repeat(xdp, slot) != 0;
     }
     // The rest of the path; of what has become a client's packet again, to whoever
@@ -81,6 +85,8 @@ fn special(xdp: *mut xdp_md, step: Step, length: usize) -> Step {
     match walk(xdp, slot) {
         Step::Done(Verdict::ForwardedTx) if rescued => Step::Done(Verdict::RescuedTx),
         Step::Done(Verdict::ForwardedRedirect) if rescued => Step::Done(Verdict::RescuedRedirect),
+        // It has not come from where the client is; that sends it again.
+        Step::Reset if rescued => Step::Done(Verdict::NoBackend),
         Step::Flow if rescued => {
             flows::rescued(length);
             Step::Flow

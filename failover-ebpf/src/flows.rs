@@ -9,7 +9,7 @@ use failover_common::{FlowKey, Forward, OnFailure, Segment, Service, ServiceBack
 use failover_ebpf::{
     frame::Frame as _,
     parse::{Packet, SYN, TCP, parse},
-    segment,
+    reply, segment,
 };
 
 use crate::{
@@ -103,20 +103,16 @@ pub(crate) fn rescued(length: usize) {
     }
 }
 
+#[inline(always)]
+fn is_rescued() -> bool {
+    visit().is_some_and(|visit| visit.is_rescued)
+}
+
 /// Bytes of the frame that has arrived or was handed over.
 #[inline(always)]
 pub(crate) fn length() -> usize {
     visit().map_or(0, |visit| visit.length)
 }
-
-/// What becomes of a packet.
-const GOES_ON: u32 = 0;
-/// Its flow is over: the client is told.
-const IS_RESET: u32 = 1;
-/// Its flow is over, and nobody is told.
-const IS_DROPPED: u32 = 2;
-/// There is nobody who could have it.
-const HAS_NOBODY: u32 = 3;
 
 /// Sends the packet that has arrived or was handed over.
 #[inline(always)]
@@ -125,24 +121,27 @@ pub(crate) fn take(xdp: *mut xdp_md) -> Step {
         return Step::Done(verdict);
     }
     match decide(xdp) {
-        GOES_ON => send(xdp),
-        IS_RESET if reset(xdp) => Step::Done(Verdict::FlowReset),
-        IS_RESET | IS_DROPPED => Step::Done(Verdict::FlowDropped),
-        _ => Step::Done(Verdict::NoBackend),
+        None => send(xdp),
+        Some(Verdict::FlowReset) if !reset(xdp) => Step::Done(Verdict::FlowDropped),
+        // What was refused elsewhere has not come from where the client is.
+        Some(Verdict::SwitchReset) if is_rescued() || !reset(xdp) => Step::Done(Verdict::NoBackend),
+        Some(verdict) => Step::Done(verdict),
     }
 }
 
+/// Notes where the packet goes; or returns what else becomes of it, where a reset is not
+/// written yet.
 #[inline(never)]
-fn decide(xdp: *mut xdp_md) -> u32 {
+fn decide(xdp: *mut xdp_md) -> Option<Verdict> {
     let context = &Context::new(XdpContext::new(xdp));
     let Some(visit) = visit() else {
-        return HAS_NOBODY;
+        return Some(Verdict::NoBackend);
     };
     visit.is_stray = false;
     let packet = &visit.packet.bounded();
     let Some(service) = service::at(packet.destination, packet.destination_port, packet.protocol)
     else {
-        return HAS_NOBODY;
+        return Some(Verdict::NoBackend);
     };
     let key = &flow::key(packet);
     let said = &Said::by(context, packet);
@@ -156,14 +155,14 @@ fn decide(xdp: *mut xdp_md) -> u32 {
         Ok((backend, is_stray)) => {
             visit.backend = backend;
             visit.is_stray = is_stray;
-            GOES_ON
+            None
         }
-        Err(fate) => fate,
+        Err(verdict) => Some(verdict),
     }
 }
 
 /// Where a packet goes, and whether it is a stray; or what else becomes of it.
-type Fate = Result<(ServiceBackend, bool), u32>;
+type Fate = Result<(ServiceBackend, bool), Verdict>;
 
 #[inline(always)]
 fn known_flow(
@@ -198,15 +197,15 @@ fn known_flow(
         known.ends(said);
         // RFC 9293, section 3.5.2: no reset answers a reset.
         return Err(if said.segment == Segment::Rst {
-            IS_DROPPED
+            Verdict::FlowDropped
         } else {
-            IS_RESET
+            Verdict::FlowReset
         });
     }
     if is_over && service.on_failure == OnFailure::Drop as u8 {
-        return Err(IS_DROPPED);
+        return Err(Verdict::FlowDropped);
     }
-    let backend = share::choose(service, key, counted).ok_or(HAS_NOBODY)?;
+    let backend = share::choose(service, packet, key, counted)?;
     if is_syn {
         known.begins_again(backend.index, said);
     } else {
@@ -224,7 +223,7 @@ fn new_flow(
     former: Option<&flow::Known>,
 ) -> Fate {
     let counted = service.passive != 0 && packet.is_tcp(SYN);
-    let backend = share::choose(service, key, counted).ok_or(HAS_NOBODY)?;
+    let backend = share::choose(service, packet, key, counted)?;
     // A fragment that has overtaken the first one is of no flow that could be told.
     if packet.headless {
         return Ok((backend, false));
@@ -284,5 +283,7 @@ fn forward(context: &mut Context, visit: &Visit) -> Result<Step, Verdict> {
 fn reset(xdp: *mut xdp_md) -> bool {
     let context = &mut Context::new(XdpContext::new(xdp));
     let packet = visit().map(|visit| visit.packet.bounded());
-    packet.is_some_and(|packet| segment::reset(context, &packet).is_some())
+    packet.is_some_and(|packet| {
+        reply::is_answerable(context, &packet) && segment::reset(context, &packet).is_some()
+    })
 }

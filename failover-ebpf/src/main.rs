@@ -132,6 +132,8 @@ enum Step {
     Flow,
     /// With another source; it was [handed over](fullnat::hand), or is perhaps the answer.
     FullNat,
+    /// For a service that nobody may serve: to be sent back as a reset.
+    Reset,
     /// Neither TCP nor UDP, a fragment, or something in front of them.
     Rare,
     /// For a service, but the packet may go no further.

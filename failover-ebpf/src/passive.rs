@@ -156,8 +156,8 @@ pub(crate) fn refused(reverse: &Reverse) {
 
 /// A packet could not be delivered. Returns what follows, where it is more than that the
 /// message goes on to the client: a datagram may go to another backend instead, and
-/// what is about a SYN that another backend can have is kept from the client, which
-/// would give up what is about to succeed.
+/// what is about a SYN that another backend can have, now or soon, is kept from the client,
+/// which would give up what is about to succeed.
 ///
 /// It must come by the way that leads to the backend, and be for the client: who is
 /// not on a network of ours cannot have such a packet come here, since only the VIP
@@ -186,7 +186,7 @@ pub(crate) fn unreachable(context: &Context, message: &Unreachable) -> Option<St
     if message.protocol != TCP {
         return Some(Step::Undelivered);
     }
-    rescue::has_other(reverse, message).then_some(Step::Done(Verdict::OtherProtocol))
+    rescue::may_succeed(reverse, message).then_some(Step::Done(Verdict::OtherProtocol))
 }
 
 /// The backend that a packet was for which could not be delivered, and its service.

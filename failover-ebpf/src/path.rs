@@ -48,7 +48,10 @@ pub(crate) fn walk(
                     flows::hand(context, &packet, true, slot)
                 };
             }
-            let choice = select::select(service, &packet)?;
+            let choice = match select::select(service, &packet) {
+                Err(Verdict::SwitchReset) => return Ok(Step::Reset),
+                chosen => chosen?,
+            };
             if Forward::is_tunnel(service.forward) {
                 return tunnel::hand(&packet, true, choice.index, service.forward);
             }

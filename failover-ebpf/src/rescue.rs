@@ -10,7 +10,7 @@
 
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_xdp_adjust_head, programs::XdpContext};
 use failover_common::{
-    Address, Be16, FlowKey, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Service, Syn,
+    Address, Be16, DuringSwitch, FlowKey, MAX_OPTIONS, MAX_SYNS, Reverse, SYN_WAYS, Service, Syn,
 };
 use failover_ebpf::{
     ethernet::Ethernet,
@@ -175,6 +175,9 @@ impl Drop for Slot {
 /// No slot.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
+/// In place of a slot: the client must not hear of it ([`DuringSwitch::Hold`]).
+pub(crate) const KEPT: u32 = u32::MAX - 2;
+
 /// In place of a backend: the SYN has not gone to any yet.
 const NOBODY: u32 = u32::MAX;
 
@@ -320,7 +323,7 @@ pub(crate) extern "C" fn reset(xdp: *mut xdp_md) -> u32 {
 /// A backend refuses a connection. If the refusal belongs to a client's SYN, it
 /// is a sign of death; and if another backend can serve, that SYN is to be
 /// repeated in place of the refusal. Returns the slot that remembers it, else
-/// [`NOWHERE`].
+/// [`NOWHERE`], or [`KEPT`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn refused(xdp: *mut xdp_md) -> u32 {
@@ -344,8 +347,19 @@ fn to_repeat(context: &Context) -> Option<u32> {
         return None;
     }
     passive::refused(reverse);
+    let service = find(&flow)?;
     // Without another one it would go to the same backend, and come back for ever.
-    select::has_other(find(&flow)?, reverse.index).then_some(slot.index)
+    if select::has_other(service, reverse.index) {
+        Some(slot.index)
+    } else {
+        is_held(service).then_some(KEPT)
+    }
+}
+
+/// Whether clients that meet nobody are to try again by themselves.
+#[inline(always)]
+fn is_held(service: &Service) -> bool {
+    service.during_switch == DuringSwitch::Hold as u8
 }
 
 /// Makes a segment the SYN that `slot` remembers, as it came from the client;
@@ -388,11 +402,12 @@ pub(crate) fn is_out(reverse: &Reverse, message: &Unreachable) -> bool {
     })
 }
 
-/// Whether the SYN that was not delivered can go to another backend.
+/// Whether the SYN that was not delivered can go to another backend, or will be able to
+/// when the client sends it again.
 #[inline(always)]
-pub(crate) fn has_other(reverse: &Reverse, message: &Unreachable) -> bool {
+pub(crate) fn may_succeed(reverse: &Reverse, message: &Unreachable) -> bool {
     find(&Flow::undelivered(message, reverse))
-        .is_some_and(|service| select::has_other(service, reverse.index))
+        .is_some_and(|service| is_held(service) || select::has_other(service, reverse.index))
 }
 
 #[inline(always)]

@@ -2,9 +2,9 @@
 //! eligible; where none is, the one that was held last keeps the service, since
 //! a backend that is probably dead is better than none.
 
-use failover_common::{Backend, Be16, Hold, Service, ServiceBackend, Verdict};
+use failover_common::{Backend, Be16, DuringSwitch, Hold, Service, ServiceBackend, Verdict};
 
-use failover_ebpf::parse::{Packet, SYN};
+use failover_ebpf::parse::{Packet, RST, SYN, TCP};
 
 use crate::{
     lease::{self, live},
@@ -55,11 +55,16 @@ pub(crate) fn leader(service: &Service) -> Option<ServiceBackend> {
     Packed::open(find(service, ELIGIBLE))
 }
 
-/// The first eligible backend, else the one held last.
+/// The first eligible backend for a packet, else the one held last; or what else becomes of
+/// it, as [`select`].
 #[inline(always)]
-pub(crate) fn first(service: &Service, counted: bool) -> Option<ServiceBackend> {
-    let (index, _) = unpack(next(service, u32::from(counted)));
-    member(service, index)
+pub(crate) fn first(
+    service: &Service,
+    packet: &Packet,
+    counted: bool,
+) -> Result<ServiceBackend, Verdict> {
+    let (index, _) = unpack(served(service, packet, counted)?);
+    member(service, index).ok_or(Verdict::NoBackend)
 }
 
 /// Instead of the index of a backend: the first that is eligible.
@@ -194,6 +199,11 @@ pub(crate) fn has_other(service: &Service, index: u32) -> bool {
     false
 }
 
+/// Chooses a backend for a client's packet.
+///
+/// # Errors
+///
+/// What becomes of it instead. [`Verdict::SwitchReset`] is a wish: nothing is written yet.
 #[inline(always)]
 pub(crate) fn select(service: &Service, packet: &Packet) -> Result<Choice, Verdict> {
     let counted = service.passive != 0 && packet.is_tcp(SYN);
@@ -202,12 +212,34 @@ pub(crate) fn select(service: &Service, packet: &Packet) -> Result<Choice, Verdi
         if service.len != 0 && is_eligible(service, first, counted) {
             (first.index, first.port)
         } else {
-            unpack(next(service, u32::from(counted)))
+            unpack(served(service, packet, counted)?)
         },
     )
 }
 
-/// The first eligible backend, else the one held last, [packed](pack).
+/// [`next`] for a packet, if that may have it.
+#[inline(always)]
+fn served(service: &Service, packet: &Packet, counted: bool) -> Result<u64, Verdict> {
+    let word = next(service, u32::from(counted));
+    if word & HELD == 0 || service.during_switch == DuringSwitch::Drop as u8 {
+        return Ok(word);
+    }
+    // Whoever is held may be alive, and then connections that it has live too.
+    let may_be_alive = word != NONE && !packet.is_tcp(SYN);
+    if packet.protocol != TCP || packet.headless || may_be_alive {
+        return Ok(word);
+    }
+    if service.during_switch == DuringSwitch::Hold as u8 {
+        return Err(Verdict::SwitchHeld);
+    }
+    // RFC 9293, section 3.5.2: no reset answers a reset.
+    if packet.flags & RST == 0 {
+        return Err(Verdict::SwitchReset);
+    }
+    Ok(word)
+}
+
+/// The first eligible backend, else the one held last and [`HELD`], [packed](pack).
 ///
 /// A global function: the verifier looks at it once, and does not follow the rest
 /// of the path from each of sixteen positions.
@@ -262,11 +294,14 @@ extern "C" fn held_last(service: *const Service) -> u64 {
             (last, last_at) = (pack(entry), held_at);
         }
     }
-    last
+    last | HELD
 }
 
 /// No backend.
 const NONE: u64 = u64::MAX;
+
+/// Beside a backend: it may not serve, nor may any other. [`NONE`] has it.
+const HELD: u64 = 1 << 63;
 
 /// Index and port of a backend in one word.
 #[inline(always)]

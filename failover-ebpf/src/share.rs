@@ -1,7 +1,8 @@
 //! Where a new flow goes. Of a tier whose backends serve together, the table says; who is
 //! dead there is passed over, and only its share of the flows moves.
 
-use failover_common::{FlowKey, Service, ServiceBackend, TRIES, next_place};
+use failover_common::{FlowKey, Service, ServiceBackend, TRIES, Verdict, next_place};
+use failover_ebpf::parse::Packet;
 
 use crate::{
     lease,
@@ -9,9 +10,15 @@ use crate::{
     select::{self, Packed},
 };
 
-/// Chooses a backend; `counted`: for a SYN that counts.
+/// Chooses a backend for a packet, or says what else becomes of it, as [`select::select`];
+/// `counted`: it is a SYN that counts.
 #[inline(always)]
-pub(crate) fn choose(service: &Service, key: &FlowKey, counted: bool) -> Option<ServiceBackend> {
+pub(crate) fn choose(
+    service: &Service,
+    packet: &Packet,
+    key: &FlowKey,
+    counted: bool,
+) -> Result<ServiceBackend, Verdict> {
     if service.shares != 0
         && let Some(leader) = select::leader(service)
     {
@@ -19,11 +26,11 @@ pub(crate) fn choose(service: &Service, key: &FlowKey, counted: bool) -> Option<
         let row = service.shares - 1 + u32::from(leader.tier);
         let place = u64::from(step) << 32 | u64::from(place);
         let what = u32::from(leader.tier) << 1 | u32::from(counted);
-        if let chosen @ Some(_) = Packed::open(look(service, row, place, what)) {
-            return chosen;
+        if let Some(chosen) = Packed::open(look(service, row, place, what)) {
+            return Ok(chosen);
         }
     }
-    select::first(service, counted)
+    select::first(service, packet, counted)
 }
 
 /// A global function: the verifier looks at it once. `places` is the step in the upper

@@ -9,6 +9,7 @@ mod read;
 mod rewrite;
 mod route;
 mod sum;
+mod switch;
 mod tunnel;
 
 use std::collections::HashMap;
@@ -127,7 +128,10 @@ impl Model {
             let (index, port) = match first {
                 // It has no port to be rewritten.
                 Some(first) => (first.index, 0),
-                None => self.serving(&service).ok_or(Verdict::NoBackend)?,
+                None => match self.during_switch(frame, &packet, &service) {
+                    Some(done) => return done,
+                    None => self.serving(&service).ok_or(Verdict::NoBackend)?,
+                },
             };
             self.remember(&packet, index);
             let port = if port == 0 { ports[1] } else { port };

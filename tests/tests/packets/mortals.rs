@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use failover_common::{
-    Be16, Forward, HEARTBEAT_PORT, OnFailure, Reverse, ReverseKey, Service, Shares,
+    Be16, DuringSwitch, Forward, HEARTBEAT_PORT, OnFailure, Reverse, ReverseKey, Service, Shares,
 };
 use failover_user::dataplane::Maps as _;
 use failover_user::dataplane::kernel::KernelMaps;
@@ -35,6 +35,7 @@ pub(crate) struct Offer {
     silence: Duration,
     /// It keeps flows, and this becomes of those of dead backends.
     on_failure: Option<OnFailure>,
+    during_switch: DuringSwitch,
     /// The backends are one tier and serve together.
     pub(crate) shared: bool,
     pub(crate) backends: &'static [Server],
@@ -51,6 +52,7 @@ impl Offer {
             passive: true,
             silence: Duration::ZERO,
             on_failure: None,
+            during_switch: DuringSwitch::Drop,
             shared: false,
             backends,
             pair,
@@ -72,6 +74,15 @@ impl Offer {
             forward: Forward::FullNat,
             backends,
             ..Self::kept(port, pair, OnFailure::Reset)
+        }
+    }
+
+    /// The same with these backends, and this becomes of clients while none may serve.
+    const fn switched(self, backends: &'static [Server], during_switch: DuringSwitch) -> Self {
+        Self {
+            backends,
+            during_switch,
+            ..self
         }
     }
 
@@ -150,7 +161,23 @@ pub(crate) const FULLNAT_EVERY_PORT: Offer = Offer {
     ..Offer::fullnat(0, 250, &[FIRST, SECOND])
 };
 
-const OFFERS: [Offer; 22] = [
+/// Whose clients are reset while nobody may serve.
+pub(crate) const SWITCHED: Offer =
+    Offer::new(1046, 310, &[]).switched(&[FIRST, SECOND], DuringSwitch::Reset);
+/// Whose clients wait.
+pub(crate) const WAITING: Offer = Offer::new(1047, 320, &[]).switched(&[FIRST], DuringSwitch::Hold);
+/// The same, with flows.
+pub(crate) const SWITCHED_KEPT: Offer =
+    Offer::kept(1048, 330, OnFailure::Reset).switched(&[FIRST], DuringSwitch::Reset);
+pub(crate) const WAITING_KEPT: Offer =
+    Offer::kept(1049, 340, OnFailure::Reset).switched(&[FIRST], DuringSwitch::Hold);
+/// The same, and nobody is promoted.
+pub(crate) const SWITCHED_EMPTY: Offer =
+    Offer::kept(1050, 350, OnFailure::Reset).switched(&[], DuringSwitch::Reset);
+pub(crate) const WAITING_EMPTY: Offer =
+    Offer::kept(1051, 360, OnFailure::Reset).switched(&[], DuringSwitch::Hold);
+
+const OFFERS: [Offer; 28] = [
     LEASED,
     LEASED_DSR,
     PASSIVE,
@@ -173,6 +200,12 @@ const OFFERS: [Offer; 22] = [
     FULLNAT_SOURCELESS,
     FULLNAT_UNRESOLVED,
     FULLNAT_EVERY_PORT,
+    SWITCHED,
+    WAITING,
+    SWITCHED_KEPT,
+    WAITING_KEPT,
+    SWITCHED_EMPTY,
+    WAITING_EMPTY,
 ];
 
 /// The table of [`SHARED`].
@@ -221,6 +254,7 @@ pub(crate) fn place(maps: &mut KernelMaps, family: Family, protocol: Protocol) -
             silence: u64::try_from(offer.silence.as_nanos())?,
             flows: u8::from(offer.on_failure.is_some()),
             on_failure: offer.on_failure.map_or(0, |policy| policy as u8),
+            during_switch: offer.during_switch as u8,
             shares: if offer.shared { row(family) + 1 } else { 0 },
             ..service(offer.forward, &backends)
         };

@@ -148,6 +148,7 @@ fn is_of_our_own(verdict: Verdict) -> bool {
             | Verdict::RescuedRedirect
             | Verdict::LateAnswer
             | Verdict::FlowReset
+            | Verdict::SwitchReset
             | Verdict::TunnelTooBigAnswered
             | Verdict::HopLimitAnswered
     )

@@ -17,6 +17,7 @@ mod passive;
 mod rescue;
 mod returned;
 mod scene;
+mod switch;
 mod tags;
 mod too_big;
 mod tunnel;
@@ -27,7 +28,7 @@ use failover_common::{News, Verdict};
 use lab::Family;
 
 use crate::before::Before;
-use crate::frame::{Frame, Protocol, RST, Segment};
+use crate::frame::{ACK, Frame, Protocol, RST, SYN, Segment};
 use crate::network::{BACK, CLIENT, FRONT, at, mac};
 use crate::services::VIP;
 use crate::state::Change;
@@ -113,6 +114,7 @@ pub(crate) fn all() -> Vec<Row> {
         elsewhere::rows(),
         flows::rows(),
         fullnat::rows(),
+        switch::rows(),
     ]
     .concat()
 }
@@ -154,16 +156,28 @@ fn to_client(net: u8, frame: Frame) -> Frame {
     further(frame).macs(mac(net, CLIENT), mac(own, 1))
 }
 
-/// The reset that answers a segment which acknowledges something (RFC 9293, section
-/// 3.5.2), by the way it came; what was longer stays behind it as padding.
+/// The reset that answers a segment (RFC 9293, section 3.5.2), by the way it came; what was
+/// longer stays behind it as padding.
 fn reset_of(input: &Frame) -> Vec<u8> {
+    reset_in(input, &input.bytes())
+}
+
+/// The same, of one that came in as these bytes.
+fn reset_in(input: &Frame, bytes: &[u8]) -> Vec<u8> {
+    let tcp = input.tcp;
+    let (flags, sequence, acknowledgment) = if tcp.flags & ACK != 0 {
+        (RST, tcp.acknowledgment, 0)
+    } else {
+        let next = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
+        (RST | ACK, 0, next)
+    };
     let reset = Frame {
         src_mac: input.dst_mac,
         dst_mac: input.src_mac,
         vlan: input.vlan,
         tos: input.tos,
         identification: 0,
-        ..Frame::segment(RST, input.destination, input.source).numbers(input.tcp.acknowledgment, 0)
+        ..Frame::segment(flags, input.destination, input.source).numbers(sequence, acknowledgment)
     };
     let reset = Frame {
         tcp: Segment {
@@ -172,9 +186,8 @@ fn reset_of(input: &Frame) -> Vec<u8> {
         },
         ..reset
     };
-    let mut bytes = reset.bytes();
-    bytes.extend_from_slice(&input.bytes()[bytes.len()..]);
-    bytes
+    let reset = reset.bytes();
+    [&reset, &bytes[reset.len()..]].concat()
 }
 
 /// The interface by which a server's frames come in.

@@ -3,7 +3,8 @@
 
 use anyhow::Result;
 use failover_common::{
-    Be16, Forward, MAX_BACKENDS, Reverse, ReverseKey, Service, ServiceBackend, ServiceKey,
+    Be16, DuringSwitch, Forward, MAX_BACKENDS, Reverse, ReverseKey, Service, ServiceBackend,
+    ServiceKey,
 };
 use failover_user::dataplane::Maps;
 use lab::Family;
@@ -51,6 +52,14 @@ pub(crate) enum Port {
     BeyondMap = 1010,
     /// The same, and [`PRIMARY`].
     BeyondMapFirst = 1011,
+    /// `during_switch` is `reset`, and there are no backends.
+    ResetEmpty = 1012,
+    /// The same, and every backend is held, [`HELD_LAST`] the last.
+    ResetHeld = 1013,
+    /// `during_switch` is `hold`, and there are no backends.
+    HoldEmpty = 1014,
+    /// The same, and every backend is held, [`HELD_LAST`] the last.
+    HoldHeld = 1015,
     /// `ipip`.
     Ipip = 1220,
     /// `ipip`, to a backend of the other family.
@@ -80,6 +89,7 @@ pub(crate) enum Port {
 /// Writes the services and their reverse entries.
 pub(crate) fn place(maps: &mut impl Maps, family: Family, protocol: Protocol) -> Result<()> {
     place_services(maps, family, protocol)?;
+    place_switched(maps, family, protocol)?;
     place_tunnels(maps, family, protocol)?;
     place_reverse(maps, family, protocol)
 }
@@ -103,7 +113,8 @@ pub(crate) fn service(forward: Forward, backends: &[(u32, u16)]) -> Service {
         passive: 0,
         flows: 0,
         on_failure: 0,
-        reserved: [0; 2],
+        during_switch: 0,
+        reserved: 0,
         silence: 0,
         shares: 0,
         padding: [0; 4],
@@ -165,6 +176,25 @@ fn place_services(maps: &mut impl Maps, family: Family, protocol: Protocol) -> R
         let key = service_key(family, VIP_EVERY_PORT, port, protocol);
         let backends = one(server, 0);
         maps.set_service(&key, &service(Forward::Nat, &backends))?;
+    }
+    Ok(())
+}
+
+/// Services that nobody may serve.
+fn place_switched(maps: &mut impl Maps, family: Family, protocol: Protocol) -> Result<()> {
+    let held = [HELD_FIRST, HELD_LAST].map(|server| (server.index(family), 0));
+    for (port, backends, during_switch) in [
+        (Port::ResetEmpty, &[][..], DuringSwitch::Reset),
+        (Port::ResetHeld, &held, DuringSwitch::Reset),
+        (Port::HoldEmpty, &[], DuringSwitch::Hold),
+        (Port::HoldHeld, &held, DuringSwitch::Hold),
+    ] {
+        let key = service_key(family, VIP, port as u16, protocol);
+        let service = Service {
+            during_switch: during_switch as u8,
+            ..service(Forward::Nat, backends)
+        };
+        maps.set_service(&key, &service)?;
     }
     Ok(())
 }

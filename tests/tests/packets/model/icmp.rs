@@ -18,7 +18,7 @@ pub(super) struct Quote {
 }
 
 /// Whether whoever sent a packet can be answered: both ends are single hosts.
-fn is_answerable(frame: &[u8], packet: &Packet) -> bool {
+pub(super) fn is_answerable(frame: &[u8], packet: &Packet) -> bool {
     let is_host = match packet.ip.source {
         IpAddr::V4(source) => !matches!(source.octets()[0], 0 | 127 | 224..),
         // ::/8 has the unspecified address, loopback and mapped IPv4.

@@ -311,6 +311,13 @@ fn of_the_dead(family: Family) -> Vec<Row> {
             &segment(scene, RST),
             Verdict::FlowDropped,
         ),
+        ends(
+            "dead: from a group's MAC",
+            scene,
+            after(Hold::CheckFailed),
+            &changed(|frame| frame.src_mac[0] |= 1),
+            Verdict::FlowDropped,
+        ),
         goes_to(
             "dead: a SYN",
             scene,

@@ -1,6 +1,6 @@
 //! "Unreachable", from a backend or on its behalf: a sign of death, if it is about a
 //! packet that is out. It goes on to the client, unless it is about a SYN that another
-//! backend can have. What of it can be delivered to another backend is in `redelivery`;
+//! backend can have, now or soon. What of it can be delivered to another backend is in `redelivery`;
 //! here the quote is cut, as routers do (RFC 792).
 
 use failover_common::{HeartbeatKind, Signal, Verdict};
@@ -9,7 +9,7 @@ use lab::Family;
 use crate::before::{Before, Earlier};
 use crate::control::{Control, quote};
 use crate::frame::{Frame, Protocol};
-use crate::mortals::{ALONE, FIRST, LEASED, Offer, PASSIVE, SECOND};
+use crate::mortals::{ALONE, FIRST, LEASED, Offer, PASSIVE, SECOND, WAITING};
 use crate::network::{BACK, FRONT, at, mac};
 use crate::rows::scene::Scene;
 use crate::rows::{Row, to_client};
@@ -233,6 +233,8 @@ fn segments(family: Family) -> Vec<Row> {
     let other_number = lost.clone().numbers(0, 0);
     let alone = Scene::new(family, ALONE);
     let lost_alone = self::lost(&alone, Protocol::Tcp, FIRST);
+    let waiting = Scene::new(family, WAITING);
+    let lost_waiting = self::lost(&waiting, Protocol::Tcp, FIRST);
     let other_client = lost.clone().from(at(family, 1, 9, 40_001));
     let twice = |name: &str, offer: Offer| {
         let scene = Scene::new(family, offer);
@@ -302,6 +304,12 @@ fn segments(family: Family) -> Vec<Row> {
             alone.before(vec![alone.syn_to(FIRST)]),
             &message(&alone, FIRST, FIRST.host, &lost_alone),
             &lost_alone,
+        ),
+        death(
+            "a SYN that the client is to send again",
+            &waiting,
+            waiting.before(vec![waiting.syn_to(FIRST)]),
+            &message(&waiting, FIRST, FIRST.host, &lost_waiting),
         ),
         twice("a SYN to the other one", PASSIVE),
     ]
