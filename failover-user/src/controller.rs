@@ -364,6 +364,10 @@ impl Controller {
             passive: u8::from(config.passive),
             flows: u8::from(config.keeps_flows()),
             on_failure: config.on_failure as u8,
+            during_switch: config
+                .standby
+                .as_ref()
+                .map_or(0, |standby| standby.during_switch as u8),
             silence: config.silence.map_or(0, nanoseconds),
             shares: self.shares[number].map_or(0, |row| row + 1),
             ..Service::zeroed()

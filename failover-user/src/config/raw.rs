@@ -55,6 +55,7 @@ pub(super) struct Service {
     pub(super) takeovers_per_hour: Option<Spanned<i64>>,
     pub(super) patience: Option<Spanned<DurationText>>,
     pub(super) ready_timeout: Option<Spanned<DurationText>>,
+    pub(super) during_switch: Option<Spanned<String>>,
     pub(super) start: Option<Spanned<Table<Hook>>>,
     pub(super) promote: Option<Spanned<Table<Hook>>>,
     pub(super) fence: Option<Spanned<Table<Hook>>>,

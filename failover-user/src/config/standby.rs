@@ -2,10 +2,11 @@
 
 use std::{ops::Range, time::Duration};
 
+use failover_common::DuringSwitch;
 use toml::Spanned;
 
 use super::{
-    Hook,
+    Hook, Protocol,
     error::{Error, Problem, StandbyProblem, list},
     raw,
     source::Source,
@@ -29,6 +30,8 @@ pub struct Standby {
     pub patience: Duration,
     /// How long a backend may take to answer, and again to pass its checks.
     pub ready_timeout: Duration,
+    /// What becomes of clients' packets while nobody may serve; of UDP they are dropped.
+    pub during_switch: DuringSwitch,
     /// As [`Service::backends`](super::Service::backends), in the same order.
     pub members: Vec<Member>,
 }
@@ -64,6 +67,7 @@ pub(super) struct Draft<'a> {
     service: String,
     patience: Option<Spanned<raw::DurationText>>,
     ready_timeout: Option<Spanned<raw::DurationText>>,
+    during_switch: Option<Spanned<DuringSwitch>>,
     /// For every backend that has none of its own.
     hooks: Hooks,
     /// A key that means something only with a warm or cold standby.
@@ -85,8 +89,11 @@ struct MemberDraft {
 impl<'a> Draft<'a> {
     pub(super) fn new(
         service: &str,
-        patience: Option<Spanned<raw::DurationText>>,
-        ready_timeout: Option<Spanned<raw::DurationText>>,
+        (patience, ready_timeout): (
+            Option<Spanned<raw::DurationText>>,
+            Option<Spanned<raw::DurationText>>,
+        ),
+        during_switch: Option<Spanned<DuringSwitch>>,
         raw: raw::Hooks,
         source: Source<'a>,
     ) -> Result<Self, Error> {
@@ -94,11 +101,13 @@ impl<'a> Draft<'a> {
         let place = |key, raw: &Option<Spanned<_>>| raw.as_ref().map(|raw| (key, raw.span()));
         let only_with_standby = place("patience", &patience)
             .or_else(|| place("ready_timeout", &ready_timeout))
+            .or_else(|| Some(("during_switch", during_switch.as_ref()?.span())))
             .or_else(|| own.into_iter().next());
         Ok(Self {
             service: service.to_owned(),
             patience,
             ready_timeout,
+            during_switch,
             hooks,
             only_with_standby,
             members: Vec::new(),
@@ -152,6 +161,10 @@ impl<'a> Draft<'a> {
         Ok(Some(Standby {
             patience,
             ready_timeout,
+            during_switch: self
+                .during_switch
+                .as_ref()
+                .map_or(DuringSwitch::Drop, |written| *written.get_ref()),
             members: members.collect::<Result<_, _>>()?,
         }))
     }
@@ -297,6 +310,25 @@ impl<'a> Draft<'a> {
     fn error(&self, place: Place, problem: StandbyProblem) -> Error {
         self.source.error(place, Problem::Standby(problem))
     }
+}
+
+/// [`Standby::during_switch`], if it is written.
+pub(super) fn during_switch(
+    raw: Option<Spanned<String>>,
+    protocol: Protocol,
+    source: Source<'_>,
+) -> Result<Option<Spanned<DuringSwitch>>, Error> {
+    let choices = DuringSwitch::ALL.map(|it| (it.name(), it));
+    let of = |raw: Spanned<String>| {
+        let value = value::keyword(&raw, "during_switch", &choices, source)?;
+        if protocol == Protocol::Udp && value != DuringSwitch::Drop {
+            let word = value.name();
+            let problem = Problem::Standby(StandbyProblem::Datagrams { word });
+            return Err(source.error(raw.span(), problem));
+        }
+        Ok(Spanned::new(raw.span(), value))
+    };
+    raw.map(of).transpose()
 }
 
 /// The hooks of one table, and where each is.

@@ -97,6 +97,7 @@ fn service(
         takeovers_per_hour,
         patience,
         ready_timeout,
+        during_switch,
         start,
         promote,
         fence,
@@ -145,7 +146,9 @@ fn service(
         demote,
         stop,
     };
-    let mut standby = standby::Draft::new(&name, patience, ready_timeout, hooks, source)?;
+    let during_switch = standby::during_switch(during_switch, protocol, source)?;
+    let times = (patience, ready_timeout);
+    let mut standby = standby::Draft::new(&name, times, during_switch, hooks, source)?;
     let notify = notify
         .map(|raw| Hook::new(raw, "notify", source))
         .transpose()?;

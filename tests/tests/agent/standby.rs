@@ -10,6 +10,7 @@ mod cold;
 mod distrust;
 mod killed;
 mod maintenance;
+mod meanwhile;
 mod postgres;
 mod redis;
 mod steps;

@@ -58,6 +58,11 @@ pub(in crate::config) enum StandbyProblem {
         "`{key}` has no effect, since no backend of service `{service}` is warm or cold: remove it"
     )]
     OnlyHot { key: &'static str, service: String },
+    #[error(
+        "during_switch = \"{word}\" with protocol = \"udp\", of which nothing is answered and \
+         nobody's kernel tries again: remove it"
+    )]
+    Datagrams { word: &'static str },
     #[error("no backend of service `{service}` is hot, and somebody must serve first: write one")]
     NobodyHot { service: String },
     #[error(

@@ -39,13 +39,13 @@ fn keys_and_tables() {
             "unknown key of a service",
             edit("protocol", "prot"),
             "8: unknown key `prot`: expected one of `name`, `address`, `port`, `protocol`, `forward`, `failback`, \
-             `hold_down`, `on_failure`, `passive`, `silence`, `takeovers_per_hour`, `patience`, `ready_timeout`, `start`, `promote`, `fence`, `demote`, `stop`, `notify`, `heartbeat`, `check`, `ready`, `backend`",
+             `hold_down`, `on_failure`, `passive`, `silence`, `takeovers_per_hour`, `patience`, `ready_timeout`, `during_switch`, `start`, `promote`, `fence`, `demote`, `stop`, `notify`, `heartbeat`, `check`, `ready`, `backend`",
         ),
         (
             "a table of later work",
             edit("[[service.check]]", "[service.hooks]"),
             "10: unknown key `hooks`: expected one of `name`, `address`, `port`, `protocol`, `forward`, \
-             `failback`, `hold_down`, `on_failure`, `passive`, `silence`, `takeovers_per_hour`, `patience`, `ready_timeout`, `start`, `promote`, `fence`, `demote`, `stop`, `notify`, `heartbeat`, `check`, `ready`, `backend`",
+             `failback`, `hold_down`, `on_failure`, `passive`, `silence`, `takeovers_per_hour`, `patience`, `ready_timeout`, `during_switch`, `start`, `promote`, `fence`, `demote`, `stop`, `notify`, `heartbeat`, `check`, `ready`, `backend`",
         ),
         (
             "unknown key of a check",

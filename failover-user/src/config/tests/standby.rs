@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use failover_common::DuringSwitch;
+
 use super::{check, edit, parse};
 use crate::{
     config::{Action, Hook, Hooks, Member, Method, Verb},
@@ -43,6 +45,7 @@ fn every_key() {
     let service = r#"
         patience = "2s"
         ready_timeout = "5s"
+        during_switch = "hold"
         takeovers_per_hour = 3
         start.command = ["/start"]
         fence = { command = ["/fence", "--now", ""], timeout = "5s", retries = 0, backoff = "0s", required = false }
@@ -60,6 +63,7 @@ fn every_key() {
     let standby = service.standby.clone().unwrap();
     assert_eq!(standby.patience, Duration::from_secs(2));
     assert_eq!(standby.ready_timeout, Duration::from_secs(5));
+    assert_eq!(standby.during_switch, DuringSwitch::Hold);
     let fence = Hook {
         action: Action::Command {
             program: "/fence".into(),
@@ -361,12 +365,52 @@ fn standbys() {
 }
 
 #[test]
+fn meanwhile() {
+    let warm = |service: &str| file(service, ["", WARM, COLD]);
+    for (line, during_switch) in [
+        ("", DuringSwitch::Drop),
+        ("during_switch = \"drop\"", DuringSwitch::Drop),
+        ("during_switch = \"reset\"", DuringSwitch::Reset),
+        ("during_switch = \"hold\"", DuringSwitch::Hold),
+        (
+            "during_switch = \"drop\"\nprotocol = \"udp\"",
+            DuringSwitch::Drop,
+        ),
+    ] {
+        let config = parse(&warm(line)).unwrap();
+        let standby = config.services[0].standby.as_ref().unwrap();
+        assert_eq!(standby.during_switch, during_switch, "{line}");
+    }
+    check(&[
+        (
+            "a word",
+            warm("during_switch = \"wait\""),
+            "7: unknown during_switch `wait`: expected one of `drop`, `reset`, `hold`",
+        ),
+        (
+            "a reset of UDP",
+            warm("during_switch = \"reset\"\nprotocol = \"udp\""),
+            "7: during_switch = \"reset\" with protocol = \"udp\", of which nothing is answered and \
+             nobody's kernel tries again: remove it",
+        ),
+        (
+            "UDP that waits",
+            warm("protocol = \"udp\"\nduring_switch = \"hold\""),
+            "8: during_switch = \"hold\" with protocol = \"udp\", of which nothing is answered and \
+             nobody's kernel tries again: remove it",
+        ),
+    ]);
+}
+
+#[test]
 fn nothing_to_promote() {
     // {key, line, of the service, of a backend}
     for (key, line, service, backend) in [
         ("fence", 7, "fence.command = [\"/f\"]", ""),
         ("fence", 15, "", "fence.command = [\"/f\"]"),
         ("patience", 7, "patience = \"1s\"", ""),
+        ("during_switch", 7, "during_switch = \"reset\"", ""),
+        ("during_switch", 7, "during_switch = \"drop\"", ""),
         ("ready", 7, "ready = [{ kind = \"tcp\" }]", ""),
     ] {
         let error = format!(

@@ -1,9 +1,9 @@
 //! Warm standbys, maintenance, damping and budgets, as far as the maps and the store
 //! see them.
 
-use failover_common::Hold;
+use failover_common::{DuringSwitch, Hold};
 
-use super::{CONFIG, FALL, RISE, World};
+use super::{CONFIG, FALL, RISE, World, key};
 use crate::{
     config::Config,
     controller::{Anchor, Controller, Past},
@@ -71,6 +71,17 @@ fn who_is_not_promoted_is_held_from_the_first_write_on() {
     assert_ne!(world.holds(1) & NOT_PROMOTED, 0);
     assert_eq!(world.holds(0) & NOT_PROMOTED, 0);
     assert_eq!(world.order(5432), [0]);
+}
+
+#[test]
+fn the_map_says_what_becomes_of_clients_meanwhile() {
+    for during_switch in DuringSwitch::ALL {
+        let line = format!("port = 5432\nduring_switch = \"{}\"", during_switch.name());
+        let config = warm().replace("port = 5432", &line);
+        let world = World::with(&config, &State::default());
+        let found = world.controller.desired().services[&key(5432)].during_switch;
+        assert_eq!(found, during_switch as u8, "{during_switch:?}");
+    }
 }
 
 #[test]
