@@ -1,5 +1,7 @@
 //! Services that keep flows, on real connections.
 
+mod steady;
+
 use std::{
     io::{ErrorKind, Read as _},
     net::{SocketAddr, TcpStream, UdpSocket},
@@ -59,7 +61,7 @@ impl World {
         };
         for family in Family::ALL {
             wait::until(SOON, "the service is there", || {
-                world.connect(family).is_ok()
+                connect(&world.lab, family).is_ok()
             })
             .with_context(|| world.agent.log())?;
         }
@@ -67,17 +69,7 @@ impl World {
     }
 
     fn vip(&self, family: Family) -> SocketAddr {
-        SocketAddr::new(self.lab.vip(family), PORT)
-    }
-
-    /// A new connection, and who has it.
-    fn connect(&self, family: Family) -> Result<Connection> {
-        let mut client = TcpClient::connect(&self.lab.client, self.vip(family), SOON)?;
-        let answer = client.request("hello", SOON)?;
-        let mut names = NAMES.into_iter();
-        let by = names.find(|name| answer == format!("{name} hello"));
-        let by = by.with_context(|| answer.clone())?;
-        Ok(Connection { client, by })
+        vip(&self.lab, family)
     }
 
     /// Connections until each backend has at least `each`.
@@ -86,25 +78,13 @@ impl World {
         let count = |all: &[Connection], name| all.iter().filter(|one| one.by == name).count();
         while NAMES.iter().any(|name| count(&all, *name) < each) {
             ensure!(all.len() < 50 * each, "one backend alone serves");
-            all.push(self.connect(family)?);
+            all.push(connect(&self.lab, family)?);
         }
         Ok(all)
     }
 
-    /// Waits until all new connections are with `name`.
     fn new_ones_go_to(&self, name: &str) -> Result<()> {
-        for family in Family::ALL {
-            wait::until(
-                SOON,
-                &format!("{family:?}: new connections go to {name}"),
-                || {
-                    let mut tries = 0..8;
-                    tries.all(|_| self.connect(family).is_ok_and(|one| one.by == name))
-                },
-            )
-            .with_context(|| self.agent.log())?;
-        }
-        Ok(())
+        new_ones_go_to(&self.lab, name).with_context(|| self.agent.log())
     }
 
     fn status(&self) -> Result<Value> {
@@ -116,6 +96,32 @@ impl World {
         ensure!(output.status.success(), "{output:?}");
         Ok(())
     }
+}
+
+fn vip(lab: &Lab, family: Family) -> SocketAddr {
+    SocketAddr::new(lab.vip(family), PORT)
+}
+
+/// A new connection, and who has it.
+fn connect(lab: &Lab, family: Family) -> Result<Connection> {
+    let mut client = TcpClient::connect(&lab.client, vip(lab, family), SOON)?;
+    let answer = client.request("hello", SOON)?;
+    let mut names = NAMES.into_iter();
+    let by = names.find(|name| answer == format!("{name} hello"));
+    let by = by.with_context(|| answer.clone())?;
+    Ok(Connection { client, by })
+}
+
+/// Waits until all new connections are with `name`.
+fn new_ones_go_to(lab: &Lab, name: &str) -> Result<()> {
+    for family in Family::ALL {
+        let what = format!("{family:?}: new connections go to {name}");
+        wait::until(SOON, &what, || {
+            let mut tries = 0..8;
+            tries.all(|_| connect(lab, family).is_ok_and(|one| one.by == name))
+        })?;
+    }
+    Ok(())
 }
 
 struct Connection {
@@ -312,14 +318,14 @@ fn the_way_back_loses_nothing() -> Result<()> {
     world.new_ones_go_to("standby")?;
     let mut all = Vec::new();
     for family in Family::ALL {
-        let some = (0..5).map(|_| world.connect(family));
+        let some = (0..5).map(|_| connect(&world.lab, family));
         all.extend(some.collect::<Result<Vec<_>>>()?);
     }
     world.lab.primary.restore_link()?;
     world.new_ones_go_to("primary")?;
     all.iter_mut().try_for_each(Connection::ensure_alive)?;
     for family in Family::ALL {
-        all.push(world.connect(family)?);
+        all.push(connect(&world.lab, family)?);
         world.said(&["switch", &format!("tcp-{family:?}")])?;
     }
     world.new_ones_go_to("standby")?;
