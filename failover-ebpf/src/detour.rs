@@ -19,7 +19,12 @@ use crate::{
 #[inline(always)]
 pub(crate) fn take(xdp: *mut xdp_md, length: usize) -> Step {
     let step = match walk(xdp, FIRST_WALK) {
-        step @ (Step::Done(_) | Step::Tunnel | Step::Flow | Step::FullNat | Step::Expired | Step::Reset) => step,
+        step @ (Step::Done(_)
+        | Step::Tunnel
+        | Step::Flow
+        | Step::FullNat
+        | Step::Expired
+        | Step::Reset) => step,
         step => special(xdp, step, length),
     };
     match step {
@@ -44,7 +49,9 @@ fn special(xdp: *mut xdp_md, step: Step, length: usize) -> Step {
     let mut slot = rescue::NOWHERE;
     let mut rescued = false;
     match step {
-        Step::Done(_) | Step::Tunnel | Step::Flow | Step::FullNat | Step::Expired | Step::Reset => return step,
+        Step::Done(_) | Step::Tunnel | Step::Flow | Step::FullNat | Step::Expired | Step::Reset => {
+            return step;
+        }
         Step::Rare => match rare(xdp) {
             // The datagram that was quoted.
             Step::Undelivered => rescued = true,
