@@ -154,7 +154,8 @@ extern "C" fn claim_port(port: u32, quiet: u64) -> u32 {
 /// end.
 #[inline(always)]
 fn is_its_own(transit: &Transit) -> bool {
-    let Some(entry) = NAT_FLOWS.get_ptr_mut(transit.key) else {
+    let key = &transit.key;
+    let Some(entry) = NAT_FLOWS.get_ptr_mut(key) else {
         return false;
     };
     // SAFETY: valid as long as the program runs (RCU); any bytes are a value.
@@ -171,15 +172,15 @@ fn is_its_own(transit: &Transit) -> bool {
 /// Takes a port of which the lock is held, if it is free.
 #[inline(always)]
 fn take(transit: &Transit, port: Be16, quiet: u64) -> bool {
-    let Some(entry) = NAT_FLOWS.get_ptr(transit.key) else {
-        let (key, value) = (&transit.key, &transit.value);
+    let (key, value) = (&transit.key, &transit.value);
+    let Some(entry) = NAT_FLOWS.get_ptr(key) else {
         return NAT_FLOWS.insert(key, value, u64::from(BPF_NOEXIST)).is_ok();
     };
     // SAFETY: as in `is_its_own`.
     let held = unsafe { *entry };
     let flow = flow::find(&held.flow).map(|known| known.flow);
-    held.is_free(flow.as_ref(), port, transit.value.claimed_at, quiet)
-        && NAT_FLOWS.insert(transit.key, transit.value, 0).is_ok()
+    held.is_free(flow.as_ref(), port, value.claimed_at, quiet)
+        && NAT_FLOWS.insert(key, value, 0).is_ok()
 }
 
 #[inline(never)]
@@ -232,9 +233,8 @@ fn on_to_client(context: &mut Context, transit: &mut Transit) -> Result<Verdict,
         protocol: packet.protocol,
         reserved: [0; 3],
     };
-    let entry = NAT_FLOWS
-        .get_ptr_mut(transit.key)
-        .ok_or(Verdict::NoService)?;
+    let key = &transit.key;
+    let entry = NAT_FLOWS.get_ptr_mut(key).ok_or(Verdict::NoService)?;
     // SAFETY: as in `is_its_own`.
     transit.value = unsafe { *entry };
     let value = &transit.value;

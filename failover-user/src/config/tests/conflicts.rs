@@ -124,6 +124,12 @@ fn between_services() {
             "19: answers from 10.1.0.1, tcp port 8080, already go back as service `a` (line 11): write a port for each \
              service, or forward = \"dsr\" in one of the two services",
         ),
+    ]);
+}
+
+#[test]
+fn between_nat_and_fullnat() {
+    check(&[
         (
             "one way back, with the source rewritten and without",
             services(&[
