@@ -56,6 +56,8 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, l3: usize, found: &mut Extended) -> Re
     if header.fragment() & !MORE_FRAGMENTS == 0 {
         let is_whole = header.fragment() == 0;
         transport(frame, &mut found.packet, is_whole)?;
+    } else if usize::from(header.total_length()) < header.length() {
+        return Err(Verdict::Malformed);
     }
     let [i0, i1] = header.identification;
     // RFC 791, section 3.2: these four tell fragments of one datagram from others.

@@ -295,7 +295,9 @@ pub(super) fn chain(frame: &[u8], ip: &Ip, end: usize) -> Result<Chain, Verdict>
 /// header has to be there.
 fn with_ports(frame: &[u8], packet: Packet) -> Result<Packet, Verdict> {
     if packet.is_later {
-        return Ok(packet);
+        // The header of the packet itself must be in it.
+        let is_whole = packet.ip.v6 || packet.ip.end >= packet.l4;
+        return is_whole.then_some(packet).ok_or(Verdict::Malformed);
     }
     let has = packet.ip.end.saturating_sub(packet.l4);
     let least = if packet.protocol == TCP { 20 } else { 8 };

@@ -7,6 +7,7 @@ use lab::Family;
 use super::{Row, kinds, request, towards};
 use crate::frame::{Frame, Protocol};
 use crate::network::{FRONT, at};
+use crate::pieces::fragments;
 use crate::services::Port;
 use crate::world::PRIMARY;
 
@@ -20,6 +21,7 @@ pub(super) fn rows() -> Vec<Row> {
             Protocol::Udp => datagrams(family),
         })
         .chain(Family::ALL.map(surplus))
+        .chain([later()])
         .collect()
 }
 
@@ -77,6 +79,21 @@ fn datagrams(family: Family) -> Vec<Row> {
             &length(9 + PAYLOAD),
         ),
     ]
+}
+
+/// A later fragment that is shorter than its own header says, which a first one would not
+/// have been.
+fn later() -> Row {
+    let frame = request(Family::V4, Protocol::Udp, Port::Nat as u16);
+    let mut bytes = fragments(&frame, 8000, &[16]).swap_remove(1);
+    bytes[frame.l3()] = 0x4f;
+    bytes.extend([0; 40]);
+    Row::unchanged(
+        "a fragment shorter than its header",
+        FRONT,
+        bytes,
+        Verdict::Malformed,
+    )
 }
 
 /// RFC 9868: what is behind the datagram in the packet is no mistake. Its checksum does
