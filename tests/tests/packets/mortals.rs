@@ -80,8 +80,8 @@ impl Offer {
     /// The same with these backends, and this becomes of clients while none may serve.
     const fn switched(self, backends: &'static [Server], during_switch: DuringSwitch) -> Self {
         Self {
-            backends,
             during_switch,
+            backends,
             ..self
         }
     }

@@ -104,7 +104,7 @@ fn planned_changes_lose_nothing() -> Result<()> {
             Ok(())
         })();
         stop.store(true, Ordering::Relaxed);
-        let seen = clients.into_iter().map(|client| client.join());
+        let seen = clients.into_iter().map(ScopedJoinHandle::join);
         let seen = seen.map(|seen| seen.expect("it does not panic"));
         let seen: Result<Vec<Seen>> = seen.collect();
         changed.and(seen)

@@ -19,7 +19,15 @@ use crate::world::Server;
 pub(super) fn rows() -> Vec<Row> {
     Family::ALL
         .into_iter()
-        .flat_map(|family| [datagrams(family), segments(family), messages(family)].concat())
+        .flat_map(|family| {
+            [
+                datagrams(family),
+                segments(family),
+                vec![waiting(family)],
+                messages(family),
+            ]
+            .concat()
+        })
         .collect()
 }
 
@@ -233,8 +241,6 @@ fn segments(family: Family) -> Vec<Row> {
     let other_number = lost.clone().numbers(0, 0);
     let alone = Scene::new(family, ALONE);
     let lost_alone = self::lost(&alone, Protocol::Tcp, FIRST);
-    let waiting = Scene::new(family, WAITING);
-    let lost_waiting = self::lost(&waiting, Protocol::Tcp, FIRST);
     let other_client = lost.clone().from(at(family, 1, 9, 40_001));
     let twice = |name: &str, offer: Offer| {
         let scene = Scene::new(family, offer);
@@ -305,14 +311,20 @@ fn segments(family: Family) -> Vec<Row> {
             &message(&alone, FIRST, FIRST.host, &lost_alone),
             &lost_alone,
         ),
-        death(
-            "a SYN that the client is to send again",
-            &waiting,
-            waiting.before(vec![waiting.syn_to(FIRST)]),
-            &message(&waiting, FIRST, FIRST.host, &lost_waiting),
-        ),
         twice("a SYN to the other one", PASSIVE),
     ]
+}
+
+/// A SYN that the client is to send again.
+fn waiting(family: Family) -> Row {
+    let scene = Scene::new(family, WAITING);
+    let lost = lost(&scene, Protocol::Tcp, FIRST);
+    death(
+        "a SYN of a client that waits",
+        &scene,
+        scene.before(vec![scene.syn_to(FIRST)]),
+        &message(&scene, FIRST, FIRST.host, &lost),
+    )
 }
 
 /// Types and codes.
