@@ -191,9 +191,9 @@ fn known_flow(
         known.goes_on(key, index, said);
         return Ok((backend, false));
     }
-    lease::passed_if_new(index);
     let is_over = packet.protocol == TCP && !is_syn;
     if is_over && service.on_failure == OnFailure::Reset as u8 {
+        lease::passed_if_new(index);
         known.ends(said);
         // RFC 9293, section 3.5.2: no reset answers a reset.
         return Err(if said.segment == Segment::Rst {
@@ -203,9 +203,13 @@ fn known_flow(
         });
     }
     if is_over && service.on_failure == OnFailure::Drop as u8 {
+        lease::passed_if_new(index);
         return Err(Verdict::FlowDropped);
     }
     let backend = share::choose(service, packet, key, counted)?;
+    if backend.index != index {
+        lease::passed_if_new(index);
+    }
     if is_syn {
         known.begins_again(backend.index, said);
     } else {

@@ -171,13 +171,18 @@ pub(crate) const SWITCHED_KEPT: Offer =
     Offer::kept(1048, 330, OnFailure::Reset).switched(&[FIRST], DuringSwitch::Reset);
 pub(crate) const WAITING_KEPT: Offer =
     Offer::kept(1049, 340, OnFailure::Reset).switched(&[FIRST], DuringSwitch::Hold);
+/// The same, and SYNs are rescued.
+pub(crate) const SWITCHED_RESCUED: Offer = Offer {
+    passive: true,
+    ..Offer::kept(1052, 370, OnFailure::Reset).switched(&[FIRST, SECOND], DuringSwitch::Reset)
+};
 /// The same, and nobody is promoted.
 pub(crate) const SWITCHED_EMPTY: Offer =
     Offer::kept(1050, 350, OnFailure::Reset).switched(&[], DuringSwitch::Reset);
 pub(crate) const WAITING_EMPTY: Offer =
     Offer::kept(1051, 360, OnFailure::Reset).switched(&[], DuringSwitch::Hold);
 
-const OFFERS: [Offer; 28] = [
+const OFFERS: [Offer; 29] = [
     LEASED,
     LEASED_DSR,
     PASSIVE,
@@ -204,6 +209,7 @@ const OFFERS: [Offer; 28] = [
     WAITING,
     SWITCHED_KEPT,
     WAITING_KEPT,
+    SWITCHED_RESCUED,
     SWITCHED_EMPTY,
     WAITING_EMPTY,
 ];

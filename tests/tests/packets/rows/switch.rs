@@ -9,7 +9,8 @@ use super::{Row, client, ingress, request, reset_in, reset_of, towards};
 use crate::before::Earlier;
 use crate::frame::{ACK, CWR, ECE, FIN, Frame, PSH, Protocol, RST, SYN};
 use crate::mortals::{
-    FIRST, SECOND, SWITCHED, SWITCHED_EMPTY, SWITCHED_KEPT, WAITING, WAITING_EMPTY, WAITING_KEPT,
+    FIRST, SECOND, SWITCHED, SWITCHED_EMPTY, SWITCHED_KEPT, SWITCHED_RESCUED, WAITING,
+    WAITING_EMPTY, WAITING_KEPT,
 };
 use crate::network::{BACK, FRONT, at};
 use crate::pieces::{HOP_BY_HOP, fragments, options, with_headers};
@@ -293,18 +294,6 @@ fn refused(family: Family) -> Vec<Row> {
         Earlier::Frame(ingress(FIRST), refusal.bytes(), Verdict::SwitchHeld),
     ];
     let heard = switched.refusal(FIRST);
-    // The other one looks well until the SYN is there.
-    let both = vec![
-        switched.syn_to(FIRST),
-        Earlier::Entry(Entry::dead(SECOND, family)),
-    ];
-    let syn = Frame {
-        dst_mac: heard.dst_mac,
-        src_mac: heard.src_mac,
-        destination: switched.syn.destination,
-        hop_limit: switched.syn.hop_limit,
-        ..switched.repeated(SECOND, &heard)
-    };
     vec![
         Row {
             before: waiting.before(vec![waiting.syn_to(FIRST)]),
@@ -332,21 +321,37 @@ fn refused(family: Family) -> Vec<Row> {
                 &heard,
             )
         },
-        Row {
-            before: switched.before(both),
-            changes: vec![
-                switched.refused(FIRST),
-                Change::dead(switched.index(SECOND)),
-            ],
-            output: syn.bytes(),
-            ..Row::unchanged(
-                format!("switch: a refused SYN that nobody has: {family:?}"),
-                BACK,
-                heard.bytes(),
-                Verdict::NoBackend,
-            )
-        },
+        repeated(switched),
+        repeated(&Scene::new(family, SWITCHED_RESCUED)),
     ]
+}
+
+/// A refusal has become the client's SYN again, and the other backend, which looked well
+/// until the SYN was there, is dead too.
+fn repeated(scene: &Scene) -> Row {
+    let refusal = scene.refusal(FIRST);
+    let dead = Earlier::Entry(Entry::dead(SECOND, scene.family));
+    let syn = Frame {
+        dst_mac: refusal.dst_mac,
+        src_mac: refusal.src_mac,
+        destination: scene.syn.destination,
+        hop_limit: scene.syn.hop_limit,
+        ..scene.repeated(SECOND, &refusal)
+    };
+    Row {
+        before: scene.before(vec![scene.syn_to(FIRST), dead]),
+        changes: vec![scene.refused(FIRST), Change::dead(scene.index(SECOND))],
+        output: syn.bytes(),
+        ..Row::unchanged(
+            format!(
+                "switch: a refused SYN that nobody has, port {}: {:?}",
+                scene.offer.port, scene.family
+            ),
+            BACK,
+            refusal.bytes(),
+            Verdict::NoBackend,
+        )
+    }
 }
 
 /// Services that keep flows besides.
