@@ -214,12 +214,15 @@ fn there_and_back(family: Family, protocol: Protocol) -> Vec<Row> {
     .collect()
 }
 
+/// What another frame has that a plain one has not.
+type Look = (&'static str, fn(&mut Frame));
+
 /// What else may be in a frame.
 fn looks(family: Family, protocol: Protocol) -> Vec<Row> {
     let talk = Talk::new(family, protocol);
     let across = talk.of(FULLNAT_ACROSS, HAIRPIN);
     let mut rows = Vec::new();
-    let mut changes: Vec<(&str, fn(&mut Frame))> = vec![
+    let mut changes: Vec<Look> = vec![
         ("padding", |frame| frame.padding = vec![3; 9]),
         ("one hop left", |frame| frame.hop_limit = 2),
         ("no payload", |frame| frame.payload.clear()),
