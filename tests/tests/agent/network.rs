@@ -35,6 +35,20 @@ fn a_backend_with_a_new_mac_goes_on_serving() -> Result<()> {
     Ok(())
 }
 
+/// Its way is remembered by then; the agent sees that the neighbour changed.
+#[test]
+fn a_client_with_a_new_mac_is_answered() -> Result<()> {
+    let world = World::with(Options::default(), "", RARE)?;
+    let vip = SocketAddr::new(world.lab.vip(Family::V4), PORT);
+    let answered = || {
+        udp_request(&world.lab.client, vip, "hello", Duration::from_millis(20)).as_deref()
+            == Some("primary hello")
+    };
+    wait::until(AT_ONCE, "the client is answered", answered)?;
+    world.lab.client.change_mac()?;
+    wait::until(AT_ONCE, "the client is answered at its new MAC", answered)
+}
+
 #[test]
 fn a_link_that_goes_down_holds_the_backends_behind_it() -> Result<()> {
     let world = World::with(
