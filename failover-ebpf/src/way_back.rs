@@ -2,7 +2,9 @@
 //! packet would cost more than all else together.
 //!
 //! What is here is what the kernel said, at most [`LASTS`] ago, and only as long as the
-//! agent has not seen that anything it depends on changed (`EPOCH`).
+//! agent has not seen that anything it depends on changed (`EPOCH`). Ports and protocol are
+//! not among that: rules of the kernel that go by them (`ip rule ... sport`) count for the
+//! first packet between two hosts, and the others go the same way.
 
 use aya_ebpf::helpers::bpf_jiffies64;
 use failover_common::{Address, MAX_WAYS};
